@@ -1,0 +1,138 @@
+"""Everything on the wire, in one place: tensor names, dtypes, shapes, units and limits.
+
+The client, the exporters, the DALI pipelines, the server and the tests import this file; no other
+file repeats a fact from it. (Triton's ``config.pbtxt`` files cannot import; a test holds them
+against this one.)
+
+The way of a request, with ``N`` pictures in a batch and ``K = MAX_FACES`` face slots a picture::
+
+    IMAGE         uint8   [N, bytes]      JPEG files, ragged
+      decode
+    PIXELS        uint8   [N, S, S, 3]    RGB canvas, S = CANVAS; picture at the top left, rest black
+    PICTURE_SIZE  int32   [N, 2]          height, width of the EXIF-oriented picture, in its pixels
+      detect_faces
+    BOXES         float32 [N, K, 4]       x1, y1, x2, y2 in canvas pixels, largest area first
+    FACE_SCORES   float32 [N, K]          probability of a face, 0 to 1
+    LANDMARKS     float32 [N, K, 5, 2]    x, y in canvas pixels, in the order of LANDMARK_NAMES
+    FACE_COUNT    int32   [N, 1]          faces found; may exceed K, then the K largest fill the slots
+      attributes_<backbone>
+    PROBABILITIES float32 [N, K, labels]  probability of each label of the model's card; 0 in empty slots
+
+Every learned leaf also answers with CARD, uint8 [N, bytes]: UTF-8 JSON that says which labels the
+columns stand for, which weights answered and how far they can be trusted (see ``ModelCard``).
+It is a tensor, not model metadata, so that an answer and its provenance cannot drift apart when a
+model is replaced under load; and uint8, as BYTES outputs are unsafe on Triton 24.10.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+# Shapes.
+CANVAS: Final = 640
+"""Side of the square canvas, in pixels, on which every picture is laid (never enlarged)."""
+MAX_FACES: Final = 16
+"""Face slots a picture, ``K``."""
+MAX_BATCH: Final = 8
+"""Largest dynamic batch of every model and ensemble."""
+LANDMARK_NAMES: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+"""Landmarks in wire order; left and right as seen by the viewer."""
+
+# Tensors.
+IMAGE: Final = "IMAGE"
+PIXELS: Final = "PIXELS"
+PICTURE_SIZE: Final = "PICTURE_SIZE"
+BOXES: Final = "BOXES"
+FACE_SCORES: Final = "FACE_SCORES"
+LANDMARKS: Final = "LANDMARKS"
+FACE_COUNT: Final = "FACE_COUNT"
+PROBABILITIES: Final = "PROBABILITIES"
+CARD: Final = "CARD"
+
+# Models.
+DECODE: Final = "decode"
+DETECT_FACES: Final = "detect_faces"
+RECOMMEND_PRODUCTS: Final = "recommend_products"
+BACKBONES: Final = ("dlib", "vgg16", "resnet50")
+"""Backbones of job 1, in the order in which ``recommend_products`` runs them."""
+
+# Limits on a picture, checked by ``adlens.jpeg`` at the client and again before the decoder.
+MAX_IMAGE_BYTES: Final = 20 * 1024 * 1024
+MAX_PIXELS: Final = 50_000_000
+MAX_SCANS: Final = 64
+
+POSITIVE: Final = 0.5
+"""A face shows a label from this combined probability on (spec of job 1)."""
+MIN_CROP: Final = 56
+"""Shortest side, in canvas pixels, of a face crop that the attribute models can read."""
+CROP_ABOVE: Final = 0.625
+CROP_BELOW: Final = 0.25
+CROP_WIDTH: Final = 1.75
+"""Face crop in box heights: added above, added below, and total width centred on the box.
+
+Generous on purpose, as hat and beard lie outside a face box. The geometry is the one of the
+IMG2RECOMMENDER project: rows ``top - 1.25 h / 2 .. bottom + 0.4 (1.25 h / 2)``, columns
+``2.5 * 0.7 h`` wide. Ours is not clamped to the picture: what lies outside is black.
+"""
+
+
+def attributes_model(backbone: str) -> str:
+    """Name of the leaf model that runs ``backbone``."""
+    return f"attributes_{backbone}"
+
+
+def probabilities_output(backbone: str) -> str:
+    """Name under which an ensemble gives out the PROBABILITIES of ``backbone``."""
+    return f"{PROBABILITIES}_{backbone.upper()}"
+
+
+def card_output(model: str) -> str:
+    """Name under which an ensemble gives out the CARD of the leaf ``model``."""
+    return f"{CARD}_{model.upper()}"
+
+
+def letterbox_scale(height: int, width: int) -> float:
+    """Canvas pixels per picture pixel, at most 1, for a picture of ``height`` x ``width`` pixels."""
+    return min(1.0, CANVAS / max(height, width))
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a learned leaf says of itself in its CARD output.
+
+    ``skill`` holds one weight a label in [0, 1]: 2 AUC - 1 on held-out *real* data, 0 where the head
+    is no better than chance or was never measured on real data. ``starter`` is true where seeded
+    weights stand in for published ones: speed is then real and accuracy is not.
+    """
+
+    model: str
+    weights: str
+    """First 16 hex digits of the SHA-256 over all parameters of the model."""
+    starter: bool
+    labels: tuple[str, ...] = ()
+    skill: tuple[float, ...] = field(default=())
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON, as carried by the CARD tensor."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ModelCard:
+        """Read a CARD tensor's bytes; unknown keys of newer servers are ignored.
+
+        Raises:
+            ValueError: ``data`` is no JSON object, or lacks a key.
+        """
+        try:
+            raw = json.loads(data)
+            return cls(
+                model=str(raw["model"]),
+                weights=str(raw["weights"]),
+                starter=bool(raw["starter"]),
+                labels=tuple(map(str, raw["labels"])),
+                skill=tuple(map(float, raw["skill"])),
+            )
+        except (KeyError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(f"not a model card: {data[:80]!r} ({error!r})") from error
