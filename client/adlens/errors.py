@@ -1,0 +1,140 @@
+"""Everything that adlens raises, as one tree. Catch ``AdlensError`` to catch it all.
+
+::
+
+    AdlensError
+    |-- CallerError                the caller's fault: the same call fails again
+    |   |-- InvalidConfiguration   a setting or a catalogue file is wrong
+    |   |-- BadImage               what was given is no picture that can be read
+    |   |   `-- TooLarge           more pixels, bytes or scans than the limits of adlens.contract
+    |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
+    |   |-- BadRequest             the server refused the request's tensors
+    |   |-- UnknownModel           the server does not serve the model asked for
+    |   `-- Closed                 the connection was closed before the call
+    `-- ServerError                the server's fault: the same call may pass later, or elsewhere
+        |-- Unavailable            nobody answers at the URL
+        |-- NotSent                never sent, as the server failed the calls before
+        |-- Overloaded             its queue is full, or the request waited in it for too long
+        |-- Draining               it is shutting down, or has unloaded the model
+        |-- Denied                 it answers, but not to this caller
+        |-- Timeout                no answer before the deadline
+        `-- ServerFault            it failed while answering, or its answer breaks the contract
+
+``code`` is the gRPC status under which each travels (``google.rpc.Code``). A message says what was
+wrong, with the value, and what to do about it.
+"""
+
+# ruff: noqa: N818 - the branch says that these are errors, the name says which, as in httpx.
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc
+
+
+class AdlensError(Exception):
+    """Root of the tree."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    ends_run: ClassVar[bool] = False
+    """True where no other request of the same run can fare better, so that a run over many stops."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the class, as shown in JSON."""
+        return type(self).__name__
+
+
+class CallerError(AdlensError):
+    """The caller's fault: the same call fails again."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class InvalidConfiguration(CallerError):
+    """A setting or a catalogue file is wrong."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    ends_run = True
+
+
+class BadImage(CallerError):
+    """What was given is no picture that can be read."""
+
+
+class TooLarge(BadImage):
+    """More pixels, bytes or scans than the limits of ``adlens.contract``."""
+
+
+class NoPictures(CallerError):
+    """A folder that cannot be listed, or holds no picture file."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class BadRequest(CallerError):
+    """The server refused the request's tensors."""
+
+
+class UnknownModel(CallerError):
+    """The server does not serve the model asked for."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    ends_run = True
+
+
+class Closed(CallerError):
+    """The connection was closed before the call."""
+
+    code = grpc.StatusCode.CANCELLED
+    ends_run = True
+
+
+class ServerError(AdlensError):
+    """The server's fault: the same call may pass later, or elsewhere."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class Unavailable(ServerError):
+    """Nobody answers at the URL."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    ends_run = True
+
+
+class NotSent(ServerError):
+    """Never sent, as the server failed the calls before."""
+
+    code = grpc.StatusCode.ABORTED
+    ends_run = True
+
+
+class Overloaded(ServerError):
+    """The server's queue is full, or the request waited in it for too long."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class Draining(ServerError):
+    """The server is shutting down, or has unloaded the model."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    ends_run = True
+
+
+class Denied(ServerError):
+    """The server answers, but not to this caller."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    ends_run = True
+
+
+class Timeout(ServerError):
+    """No answer before the deadline."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class ServerFault(ServerError):
+    """The server failed while answering, or its answer breaks ``adlens.contract``."""
