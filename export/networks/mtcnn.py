@@ -1,0 +1,378 @@
+"""Face detection: the whole MTCNN cascade as one module, and so as one ONNX graph.
+
+Three small networks, each on what the one before it let pass (Zhang et al. 2016,
+https://arxiv.org/abs/1604.02878): the proposal network slides over a pyramid of the picture, the
+refinement network sees its candidates at 24x24, the output network the remaining ones at 48x48 and adds
+landmarks. Everything between the networks - pyramid, suppression, crops, ordering - happens in the
+graph too, for all pictures of a batch at once; nothing returns to Python in between.
+
+A candidate is known by its *cell*, the position of the proposal network that found it. Scores are dense
+over the cells of all pyramid levels, 0 where no candidate is left; each stage gathers the candidates,
+looks at exactly those, and writes their new scores back. So a picture's result does not depend on its
+neighbours in the batch, and no candidate at all is no special case.
+
+Weights are those of the PyPI package ``mtcnn`` 1.0.0, which took them from the authors' own release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import joblib
+import numpy as np
+import torch
+from adlens.contract import CANVAS, LANDMARK_NAMES, MAX_FACES
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.networks.ops import nms, roi_align
+
+MIN_FACE: Final = 30
+"""Side of the smallest faces looked for, in canvas pixels."""
+PYRAMID_FACTOR: Final = 0.709
+"""Each level of the pyramid to the one before: half the area."""
+FACE_PROBABILITY: Final = (0.6, 0.7, 0.7)
+"""A candidate passes a stage above this probability; as in the authors' code, and the next three too."""
+LEVEL_OVERLAP: Final = 0.5
+"""Suppression within a level of the pyramid, intersection over union."""
+STAGE_OVERLAP: Final = 0.7
+"""Suppression across levels and after the refinement network, intersection over union."""
+NESTED_OVERLAP: Final = 0.7
+"""Last suppression, intersection over the *smaller* box, so that no box stays within another."""
+
+CELL: Final = 12
+"""Side of what one position of the proposal network sees, in pixels of its level."""
+STRIDE: Final = 2
+PROPOSALS: Final = 300
+"""Most candidates a picture that the refinement network looks at."""
+FINALISTS: Final = 96
+"""Most candidates a picture that reach the last suppression."""
+SUPPRESSION_ROUNDS: Final = 6
+"""Longest chain of boxes suppressing one another that the last suppression resolves exactly."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights come from, for a manifest."""
+
+    package: str
+    licence: str
+    sha256: str
+    """Over the three files in the order of the cascade."""
+
+
+class ProposalNet(nn.Module):
+    """P-Net: 12x12 windows at every second pixel; what remains of the input is (size - 10) / 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            *_block(3, 10, 3), nn.MaxPool2d(2, 2, ceil_mode=True), *_block(10, 16, 3), *_block(16, 32, 3)
+        )
+        self.regression = nn.Conv2d(32, 4, 1)
+        self.face = nn.Conv2d(32, 2, 1)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Regression [N, cells, 4] and face probability [N, cells] of ``pixels`` [N, 3, H, W], cells by row."""
+        features = self.trunk(pixels)
+        regression = self.regression(features).flatten(2).transpose(1, 2)
+        return regression, _probability(self.face(features)).flatten(1)
+
+
+class RefinementNet(nn.Module):
+    """R-Net: one candidate at 24x24."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            *_block(3, 28, 3),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            *_block(28, 48, 3),
+            nn.MaxPool2d(3, 2),
+            *_block(48, 64, 2),
+            Flatten(),
+            nn.Linear(576, 128),
+            PReLU(128, 2),
+        )
+        self.regression = nn.Linear(128, 4)
+        self.face = nn.Linear(128, 2)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Regression [M, 4] and face probability [M] of ``crops`` [M, 3, 24, 24]."""
+        features = self.trunk(crops)
+        return self.regression(features), _probability(self.face(features))
+
+
+class OutputNet(nn.Module):
+    """O-Net: one candidate at 48x48."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            *_block(3, 32, 3),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            *_block(32, 64, 3),
+            nn.MaxPool2d(3, 2),
+            *_block(64, 64, 3),
+            nn.MaxPool2d(2, 2, ceil_mode=True),
+            *_block(64, 128, 2),
+            Flatten(),
+            nn.Linear(1152, 256),
+            PReLU(256, 2),
+        )
+        self.regression = nn.Linear(256, 4)
+        self.landmarks = nn.Linear(256, 10)
+        self.face = nn.Linear(256, 2)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Regression [M, 4], landmarks [M, 10] (five x, five y) and face probability [M] of 48x48 ``crops``."""
+        features = self.trunk(crops)
+        return self.regression(features), self.landmarks(features), _probability(self.face(features))
+
+
+class PReLU(nn.Module):
+    """PReLU with a slope a channel, of operators that ONNX Runtime runs faster than its own PRelu."""
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, *[1] * (dimensions - 2)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply to ``values`` [N, channels, ...]."""
+        return functional.relu(values) - self.weight * functional.relu(-values)
+
+
+class Flatten(nn.Module):
+    """Features column by column, channels innermost: the order in which the weights expect them."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, W * H * C]."""
+        return features.permute(0, 3, 2, 1).flatten(1)
+
+
+def _block(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, kernel), PReLU(outputs, 4)
+
+
+def _probability(logits: Tensor) -> Tensor:
+    """Softmax of class 1 of two, ``logits`` [N, 2, ...]."""
+    return torch.sigmoid(logits[:, 1] - logits[:, 0])
+
+
+class Mtcnn(nn.Module):
+    """The cascade from canvas to faces; without weights, see ``load_mtcnn``.
+
+    Attributes:
+        sides: side of each level of the pyramid, in its pixels.
+        cells: float32 [cells, 4], the box of every cell, x1, y1, x2, y2 in canvas pixels.
+        cells_apart: the same, each level moved to where it overlaps no other.
+    """
+
+    cells: Tensor
+    cells_apart: Tensor
+
+    def __init__(self, min_face: int = MIN_FACE) -> None:
+        super().__init__()
+        self.proposal = ProposalNet()
+        self.refinement = RefinementNet()
+        self.output = OutputNet()
+        self.sides = pyramid(min_face)
+        levels = [_level_cells(side) for side in self.sides]
+        self.register_buffer("cells", torch.cat(levels), persistent=False)
+        apart = [cells + 2 * CANVAS * level for level, cells in enumerate(levels)]
+        self.register_buffer("cells_apart", torch.cat(apart), persistent=False)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Find the faces of every picture.
+
+        Args:
+            pixels: uint8 [N, CANVAS, CANVAS, 3], RGB, black outside of the picture.
+
+        Returns:
+            As ``adlens.contract`` lays down, largest face first, zeros in empty slots: BOXES float32
+            [N, K, 4] clipped to the canvas, FACE_SCORES float32 [N, K], LANDMARKS float32 [N, K, 5, 2]
+            and FACE_COUNT int32 [N, 1], which may exceed K.
+        """
+        picture = pixels.permute(0, 3, 1, 2).float()
+        scores, boxes = self._propose(picture)
+        scores, boxes = self._refine(picture, scores, boxes)
+        scores, boxes, landmarks = self._conclude(picture, scores, boxes)
+        return _fill_slots(scores, boxes, landmarks)
+
+    def _propose(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates of the proposal network: scores [N, cells] and regressed boxes [N, cells, 4]."""
+        levels = [self.proposal(_normalised(level)) for level in _resized(picture, self.sides)]
+        regression = torch.cat([level[0] for level in levels], 1)
+        scores = torch.cat([level[1] for level in levels], 1)
+        count, threshold = picture.shape[0], FACE_PROBABILITY[0]
+        apart = self.cells_apart.expand(count, -1, -1)
+        found = nms(apart, scores, LEVEL_OVERLAP, threshold, PROPOSALS * 2)
+        scores = _kept(scores, found)
+        found = nms(self.cells.expand(count, -1, -1), scores, STAGE_OVERLAP, threshold, PROPOSALS)
+        return _kept(scores, found), _moved(self.cells, regression)
+
+    def _refine(self, picture: Tensor, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates that the refinement network lets pass, with its scores and boxes."""
+        found = torch.nonzero(scores)
+        row, cell = found[:, 0], found[:, 1]
+        squares = _squared(boxes[row, cell])
+        regression, probability = self.refinement(_normalised(roi_align(picture, squares, row, 24)))
+        scores = torch.zeros_like(scores).index_put((row, cell), probability)
+        boxes = boxes.index_put((row, cell), _moved(squares, regression))
+        found = nms(boxes, scores, STAGE_OVERLAP, FACE_PROBABILITY[1], PROPOSALS)
+        return _kept(scores, found), boxes
+
+    def _conclude(self, picture: Tensor, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Faces by the output network: scores [N, C], 0 for none, boxes [N, C, 4], landmarks [N, C, 5, 2]."""
+        found = torch.nonzero(scores)
+        row, cell = found[:, 0], found[:, 1]
+        squares = _squared(boxes[row, cell])
+        regression, offsets, probability = self.output(_normalised(roi_align(picture, squares, row, 48)))
+        probability = torch.where(probability > FACE_PROBABILITY[2], probability, 0)
+        points = torch.stack(offsets.chunk(2, 1), 2)
+        corner, size = squares[:, None, :2], squares[:, None, 2:] - squares[:, None, :2]
+        faces = torch.cat([_moved(squares, regression), (corner + size * points).flatten(1)], 1)
+        scores = torch.zeros_like(scores).index_put((row, cell), probability)
+        dense = torch.zeros(*scores.shape, 14).index_put((row, cell), faces)
+
+        scores, order = torch.topk(scores, FINALISTS, 1)
+        dense = torch.gather(dense, 1, order[:, :, None].expand(-1, -1, 14))
+        boxes, landmarks = dense[:, :, :4], dense[:, :, 4:].unflatten(2, (len(LANDMARK_NAMES), 2))
+        return scores * _not_nested(boxes, scores), boxes, landmarks
+
+
+def pyramid(min_face: int) -> list[int]:
+    """Sides of the levels on which faces from ``min_face`` canvas pixels up to the canvas are one cell."""
+    side, sides = CANVAS * CELL / min_face, []
+    while side >= CELL:
+        sides.append(round(side))
+        side *= PYRAMID_FACTOR
+    return sides
+
+
+def _level_cells(side: int) -> Tensor:
+    """Boxes [cells, 4] in canvas pixels of the cells of a level, by row."""
+    # The pooling rounds up: of an odd side, the last cell reaches one pixel out.
+    start = torch.arange((side - CELL + 1) // STRIDE + 1) * STRIDE
+    y, x = torch.meshgrid(start, start, indexing="ij")
+    corner = torch.stack([x, y], 2).flatten(0, 1)
+    return torch.cat([corner, corner + CELL], 1) * (CANVAS / side)
+
+
+def _resized(picture: Tensor, sides: list[int]) -> list[Tensor]:
+    """The levels of the pyramid: averaged down in halves while that is large enough, then bilinear."""
+    levels = []
+    for side in sides:
+        while picture.shape[-1] >= 2 * side:
+            picture = functional.avg_pool2d(picture, 2)
+        levels.append(functional.interpolate(picture, (side, side), mode="bilinear"))
+    return levels
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    return (pixels - 127.5) / 128
+
+
+def _kept(scores: Tensor, found: Tensor) -> Tensor:
+    """``scores`` [N, cells], 0 but for the ``found`` [selected, 2] picture and cell."""
+    place = (found[:, 0], found[:, 1])
+    return torch.zeros_like(scores).index_put(place, scores[place])
+
+
+def _moved(boxes: Tensor, regression: Tensor) -> Tensor:
+    """``boxes`` [..., 4] with each edge moved by ``regression`` [..., 4] in shares of their size."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return boxes + regression * torch.cat([size, size], -1)
+
+
+def _squared(boxes: Tensor) -> Tensor:
+    """Squares about ``boxes`` [M, 4], on the same centres, as large as their longer sides."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
+    return torch.cat([centre - half, centre + half], 1)
+
+
+def _not_nested(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Greedy suppression by intersection over the smaller box, as products of small matrices.
+
+    Args:
+        boxes: float32 [N, C, 4].
+        scores: float32 [N, C], descending; 0 where there is no box.
+
+    Returns:
+        float32 [N, C], 1 for a box that stays.
+    """
+    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(3)
+    area = (boxes[:, :, 2:] - boxes[:, :, :2]).prod(2)
+    smaller = torch.minimum(area[:, :, None], area[:, None, :])
+    above = torch.ones(boxes.shape[1], boxes.shape[1]).tril(-1)
+    suppresses = (shared > NESTED_OVERLAP * smaller).float() * above
+    present = (scores > 0).float()
+    stays = present
+    for _ in range(SUPPRESSION_ROUNDS):
+        suppressors = torch.matmul(suppresses, stays[:, :, None])[:, :, 0]
+        stays = present * (suppressors == 0).float()
+    return stays
+
+
+def _fill_slots(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The MAX_FACES largest faces of each picture, and how many there are."""
+    boxes = boxes.clamp(0, CANVAS)
+    present = (scores > 0).float()
+    area = (boxes[:, :, 2:] - boxes[:, :, :2]).prod(2)
+    order = torch.topk(area * present, MAX_FACES, 1).indices
+    present_there = torch.gather(present, 1, order)
+    boxes = torch.gather(boxes, 1, order[:, :, None].expand(-1, -1, 4)) * present_there[:, :, None]
+    points = order[:, :, None, None].expand(-1, -1, len(LANDMARK_NAMES), 2)
+    landmarks = torch.gather(landmarks, 1, points) * present_there[:, :, None, None]
+    count = present.sum(1, keepdim=True).to(torch.int32)
+    return boxes, torch.gather(scores, 1, order) * present_there, landmarks, count
+
+
+def load_mtcnn(min_face: int = MIN_FACE) -> Mtcnn:
+    """The cascade with the weights of the ``mtcnn`` package, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    network = Mtcnn(min_face)
+    for part, path in zip((network.proposal, network.refinement, network.output), _weight_files(), strict=True):
+        _load(part, joblib.load(path))
+    return network.eval()
+
+
+def source() -> Source:
+    """Where the weights come from."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _weight_files())).hexdigest()
+    return Source("mtcnn 1.0.0", "MIT", digest)
+
+
+def _weight_files() -> list[Path]:
+    """Weights of the proposal, refinement and output networks; the package itself would import TensorFlow."""
+    found = importlib.util.find_spec("mtcnn")
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError("the weights of MTCNN are in the package mtcnn 1.0.0: pip install 'mtcnn==1.0.0'")
+    folder = Path(found.submodule_search_locations[0], "assets", "weights")
+    return [folder / f"{name}.lz4" for name in ("pnet", "rnet", "onet")]
+
+
+def _load(network: nn.Module, arrays: list[np.ndarray[Any, Any]]) -> None:
+    """Fill ``network`` from Keras ``arrays``, which come in the order of its parameters."""
+    state = OrderedDict()
+    for (name, parameter), array in zip(network.named_parameters(), arrays, strict=True):
+        state[name] = _from_keras(torch.from_numpy(array)).reshape(parameter.shape)
+    network.load_state_dict(state)
+
+
+def _from_keras(array: Tensor) -> Tensor:
+    """Kernels HWIO to OIHW, dense inputs-outputs to outputs-inputs; slopes and biases stay."""
+    if array.ndim == 4:
+        return array.permute(3, 2, 0, 1)
+    return array.T if array.ndim == 2 else array
