@@ -1,0 +1,108 @@
+"""A real inference: the only sign of health that can be trusted.
+
+Triton calls a model ready when its process has started once; a stub that died later changes nothing
+(triton-inference-server/server#8604). So a generated JPEG goes through every public ensemble, and
+what comes back is held against the contract.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as triton
+from PIL import Image
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from adlens import contract
+from server.errors import TritonFailedError
+from server.repository import Model
+
+PICTURE_SIZE = (120, 160)
+"""Height and width of the generated picture, in pixels."""
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    contract.PIXELS: (1, contract.CANVAS, contract.CANVAS, 3),
+    contract.PICTURE_SIZE: (1, 2),
+    contract.BOXES: (1, contract.MAX_FACES, 4),
+    contract.FACE_SCORES: (1, contract.MAX_FACES),
+    contract.LANDMARKS: (1, contract.MAX_FACES, len(contract.LANDMARK_NAMES), 2),
+    contract.FACE_COUNT: (1, 1),
+    contract.PROBABILITIES: (1, contract.MAX_FACES, -1),
+    contract.CARD: (1, -1),
+}
+"""Shapes of the contract's outputs for one picture; an output ``NAME_X`` is one of ``NAME``."""
+
+
+def check(client: triton.InferenceServerClient, models: Mapping[str, Model], timeout_s: float) -> None:
+    """Send a picture through every ensemble; without ensembles, something through every model.
+
+    Raises:
+        TritonFailedError: a model does not answer, or not as the contract says.
+    """
+    ensembles = [name for name, model in models.items() if model.is_ensemble]
+    for name in ensembles or models:
+        configuration = client.get_model_config(name, client_timeout=timeout_s).config
+        inputs = [_input(each, configuration.max_batch_size > 0) for each in configuration.input]
+        try:
+            answer = client.infer(name, inputs, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            # Outside an ensemble zeros may well be refused; that too is an answer.
+            if not ensembles and error.status() == "StatusCode.INVALID_ARGUMENT":
+                continue
+            raise TritonFailedError(f"model '{name}' does not run: {error}") from error
+        for output in configuration.output:
+            _check_output(name, output.name, answer.as_numpy(output.name))
+
+
+def generated_picture() -> bytes:
+    """A small JPEG, the same each time."""
+    height, width = PICTURE_SIZE
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([rows, columns, rows + columns], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _input(tensor: Any, batched: bool) -> triton.InferInput:
+    data_type = triton.model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
+    data_type = "BYTES" if data_type == "STRING" else data_type
+    if tensor.name == contract.IMAGE:
+        values = np.frombuffer(generated_picture(), np.uint8)
+    else:
+        shape = [max(1, size) for size in tensor.dims]
+        values = np.full(shape, b"", object) if data_type == "BYTES" else _zeros(shape, data_type)
+    values = values[np.newaxis] if batched else values
+    tensor_input = triton.InferInput(tensor.name, list(values.shape), data_type)
+    tensor_input.set_data_from_numpy(values)
+    return tensor_input
+
+
+def _zeros(shape: list[int], data_type: str) -> npt.NDArray[Any]:
+    return np.zeros(shape, triton_to_np_dtype(data_type))
+
+
+def _check_output(model: str, name: str, value: npt.NDArray[Any] | None) -> None:
+    if value is None:
+        raise TritonFailedError(f"model '{model}' gives no {name}")
+    kind = next((each for each in SHAPES if name == each or name.startswith(f"{each}_")), None)
+    if kind is None:
+        return
+    if value.ndim != len(SHAPES[kind]) or any(
+        wanted not in (-1, size) for wanted, size in zip(SHAPES[kind], value.shape, strict=True)
+    ):
+        raise TritonFailedError(
+            f"model '{model}' gives {name} of shape {list(value.shape)}, the contract says "
+            f"{list(SHAPES[kind])}; build the models anew: make models"
+        )
+    if kind == contract.PICTURE_SIZE and tuple(value[0]) != PICTURE_SIZE:
+        raise TritonFailedError(f"model '{model}' reads the size of a picture as {value[0]}, not {PICTURE_SIZE}")
+    if kind == contract.CARD:
+        try:
+            contract.ModelCard.from_bytes(value[0].tobytes())
+        except ValueError as error:
+            raise TritonFailedError(f"model '{model}' gives a bad {name}: {error}") from error

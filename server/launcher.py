@@ -1,0 +1,303 @@
+"""A real Triton from pip, started, watched and stopped with nothing left behind.
+
+As a library, from a thread that outlives the server::
+
+    with Server(ServerOptions(grpc_port=0)) as server:
+        client = tritonclient.grpc.InferenceServerClient(server.url)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from server import assembly, bound, canary, leftovers
+from server.errors import AddressError, TritonFailedError
+from server.repository import Model, choose, read_models
+
+LOG_LEVELS = ("error", "warning", "info", "verbose")
+STOP_TIMEOUT_S = 20
+"""Given to Triton to finish what it runs; then it is killed."""
+CANARY_TIMEOUT_S = 30.0
+LOG_TAIL_LINES = 30
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What to serve, and where.
+
+    Attributes:
+        host: an address of this machine only, as the pip server has no protection.
+        grpc_port: 0 for any free one.
+        metrics_port: of the Prometheus metrics, on the same host; 0 for any free one.
+        profile: takes ``configs/<profile>.pbtxt`` of each model that has it.
+        repositories: model repositories; an ensemble may name steps in another.
+        models: serve only these, and the steps of those that are ensembles; empty for all.
+        log_level: one of ``LOG_LEVELS``.
+        ready_timeout_s: given to loading and to the first inference.
+    """
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    profile: str | None = None
+    repositories: tuple[Path, ...] = (assembly.CHECKOUT / "model_repository", assembly.CHECKOUT / "ensembles")
+    models: tuple[str, ...] = ()
+    log_level: str = "warning"
+    ready_timeout_s: float = 120.0
+
+
+class Server:
+    """One tritonserver with all its model processes.
+
+    Attributes:
+        name: unique on the machine; Triton's server id, and how all that it leaves is named.
+        options: as given, with the ports that were found free.
+        models: what is served, by name.
+        ready_s: seconds from the start to the first inference.
+    """
+
+    def __init__(self, options: ServerOptions | None = None) -> None:
+        self.options = options or ServerOptions()
+        self.name = leftovers.new_name()
+        self.models: Mapping[str, Model] = {}
+        self.ready_s = 0.0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._model_processes: list[psutil.Process] = []
+
+    @property
+    def url(self) -> str:
+        """``host:port`` of the gRPC endpoint."""
+        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
+        return f"{host}:{self.options.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus finds the metrics."""
+        return f"http://{self.options.host}:{self.options.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver, which is that of its process group too."""
+        if self._process is None:
+            raise TritonFailedError("the server is not running; call start()")
+        return self._process.pid
+
+    @property
+    def log(self) -> Path | None:
+        """Triton's log, which goes with the server; None where it is not running."""
+        return Path(self._folder.name) / "triton.log" if self._folder else None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start Triton and wait until a real inference has succeeded.
+
+        Raises:
+            MissingPackageError: the environment lacks the server.
+            MissingModelError: a model or its weights are missing.
+            AddressError: a port is in use, or the host is not this machine.
+            TritonFailedError: Triton ended, or a model does not run; with the end of Triton's log.
+        """
+        began = time.monotonic()
+        installation = assembly.Installation.find()
+        repositories = tuple(path.resolve() for path in self.options.repositories)
+        known = read_models(repositories, self.options.profile)
+        self.models = choose(known, self.options.models)
+        self.options = _with_free_ports(self.options)
+        leftovers.clear_abandoned()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
+        try:
+            backends = Path(self._folder.name) / "backends"
+            backends.mkdir()
+            assembly.assemble_backends(installation, backends)
+            self._process = self._launch(self._arguments(installation, repositories, backends), repositories)
+            self._wait_until_ready(began + self.options.ready_timeout_s)
+        except BaseException:  # Ctrl-C while loading, too, must leave nothing behind
+            self.stop()
+            raise
+        self._model_processes = psutil.Process(self.pid).children(recursive=True)
+        self.ready_s = time.monotonic() - began
+
+    def _launch(self, arguments: list[str], repositories: tuple[Path, ...]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-I", bound.__file__, str(os.getpid()), *arguments]
+        with open(f"{self.log}", "wb") as log:  # noqa: PTH123 - self.log is optional
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=assembly.server_environment(repositories, os.environ),
+                # Ctrl-C in a terminal reaches the launcher alone, which then stops Triton in order.
+                process_group=0,
+            )
+
+    def _arguments(
+        self, installation: assembly.Installation, repositories: tuple[Path, ...], backends: Path
+    ) -> list[str]:
+        options = self.options
+        level = LOG_LEVELS.index(options.log_level)
+        arguments = [
+            str(installation.server),
+            f"--id={self.name}",
+            *(f"--model-repository={path}" for path in repositories),
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self.name}-",
+            f"--cache-directory={installation.caches}",
+            "--allow-http=false",
+            f"--grpc-address={options.host}",
+            f"--grpc-port={options.grpc_port}",
+            f"--metrics-address={options.host}",
+            f"--metrics-port={options.metrics_port}",
+            "--exit-on-error=true",
+            "--strict-readiness=true",
+            f"--exit-timeout-secs={STOP_TIMEOUT_S}",
+            f"--model-load-thread-count={max(2, os.cpu_count() or 1)}",
+            f"--log-warning={str(level >= LOG_LEVELS.index('warning')).lower()}",
+            f"--log-info={str(level >= LOG_LEVELS.index('info')).lower()}",
+            f"--log-verbose={int(level >= LOG_LEVELS.index('verbose'))}",
+        ]
+        if options.profile is not None:
+            arguments.append(f"--model-config-name={options.profile}")
+        if options.models:
+            arguments.append("--model-control-mode=explicit")
+            arguments += [f"--load-model={name}" for name in options.models]
+        return arguments
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        with triton.InferenceServerClient(self.url) as client:
+            while not self._answers(client):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise TritonFailedError(
+                        f"the models did not load within {self.options.ready_timeout_s:.0f} s\n{self._tail()}"
+                    )
+                time.sleep(0.1)
+            try:
+                canary.check(client, self.models, CANARY_TIMEOUT_S)
+            except TritonFailedError as error:
+                raise TritonFailedError(f"{error}\n{self._tail()}") from error
+
+    def _answers(self, client: triton.InferenceServerClient) -> bool:
+        try:
+            if not client.is_server_ready(client_timeout=1.0):
+                return False
+            answering = client.get_server_metadata(client_timeout=1.0).name
+        except InferenceServerException:
+            return False
+        if answering != self.name:
+            raise AddressError(f"another server ('{answering}') answers at {self.url}; choose another port")
+        return True
+
+    def check(self) -> None:
+        """See that Triton and all its model processes are alive.
+
+        A model process that died is never started again by Triton, and its requests fail.
+
+        Raises:
+            TritonFailedError: one is not; with the end of Triton's log.
+        """
+        if self._process is None:
+            raise TritonFailedError("the server is not running; call start()")
+        status = self._process.poll()
+        if status is not None:
+            how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+            raise TritonFailedError(f"tritonserver ended ({how})\n{self._tail()}")
+        if not all(_is_alive(process) for process in self._model_processes):
+            raise TritonFailedError(f"a model process ended; start the server again\n{self._tail()}")
+
+    def _tail(self) -> str:
+        """The end of Triton's log, as a block for an error message."""
+        if self.log is None or not self.log.exists():
+            return "no log"
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join(["the end of Triton's log:", *(f"  {line}" for line in lines)])
+
+    def stop(self) -> None:
+        """End Triton and all its processes, and clear what they leave; any number of times."""
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT_S + 5)
+            leftovers.kill_group(self._process.pid)
+            self._process.wait()
+            self._process = None
+            self._model_processes = []
+            leftovers.clear_shared_memory(self.name)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def abort(self) -> None:
+        """Kill all processes at once; a ``stop()`` under way then ends. Safe in a signal handler."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _with_free_ports(options: ServerOptions) -> ServerOptions:
+    """``options`` with ports in place of 0.
+
+    Raises:
+        AddressError: the host is not this machine, or a port is in use.
+    """
+    host = "127.0.0.1" if options.host == "localhost" else options.host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise AddressError(
+            f"--host {options.host} is not an address of this machine alone, such as 127.0.0.1; "
+            "to serve a network, use NVIDIA's container with the same repositories"
+        )
+    return replace(
+        options,
+        host=host,
+        grpc_port=_free_port(host, options.grpc_port, "--grpc-port"),
+        metrics_port=_free_port(host, options.metrics_port, "--metrics-port"),
+    )
+
+
+def _free_port(host: str, port: int, flag: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressError(
+                f"port {port} on {host} cannot be had ({error.strerror}); stop what listens there, or "
+                f"choose another with {flag}"
+            ) from error
+        return int(probe.getsockname()[1])

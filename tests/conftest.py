@@ -1,0 +1,66 @@
+"""Fixtures that all tests share: test data, free ports, and real servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.errors import MissingModelError
+from server.launcher import Server, ServerOptions
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of pictures, labels and weights that only tests use."""
+    folder = Path(os.environ.get("ADLENS_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no test data in {folder}; set ADLENS_TEST_DATA")
+    return folder
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Serve]:
+    """Starts a real server over the given repositories; it stops when the tests end."""
+    with ExitStack() as running:
+
+        def start(*repositories: Path, **options: Any) -> Server:
+            chosen = {"grpc_port": 0, "metrics_port": 0, **options}
+            return running.enter_context(Server(ServerOptions(repositories=repositories, **chosen)))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def whole_server(serve: Serve) -> Server:
+    """The real server with all models of the checkout, started once; use ``server``."""
+    try:
+        return serve(*ServerOptions().repositories)
+    except MissingModelError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def server(whole_server: Server) -> Iterator[Server]:
+    """The real server with all models of the checkout; a test that kills a part of it fails."""
+    whole_server.check()
+    yield whole_server
+    whole_server.check()
