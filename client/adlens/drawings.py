@@ -1,0 +1,83 @@
+"""Where ``adlens products --out`` puts annotated pictures: beside each other, never over each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from adlens import annotate
+from adlens.answers import PictureAnswer, UserAnswer
+from adlens.errors import InvalidConfiguration
+
+_JPEG_QUALITY: Final = 92
+
+
+class Drawings:
+    """Writes annotated pictures under one folder.
+
+    A single picture becomes ``<out>/<name>.jpg``; a user's pictures ``<out>/<user>/<name>.jpg``, and the
+    one that the user's recommendation rests on ``<out>/<user>.jpg``. Names that are taken in the same
+    run get a number.
+    """
+
+    def __init__(self, out: Path, inputs: tuple[Path, ...]) -> None:
+        """Make the folder ``out``.
+
+        Raises:
+            InvalidConfiguration: it cannot be made, or lies where it would overwrite or join ``inputs``.
+        """
+        self._out = out
+        self._taken: set[str] = set()
+        self._folders: dict[Path, Path] = {}
+        resolved = out.resolve()
+        for path in inputs:
+            source = path.resolve() if path.is_dir() else path.resolve().parent
+            if resolved == source or (path.is_dir() and source in resolved.parents):
+                raise InvalidConfiguration(
+                    f"--out {out} lies among the pictures of {path}; give another folder"
+                )
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"--out {out} cannot be made ({error.strerror}); give another"
+            ) from error
+
+    def picture(self, answer: PictureAnswer, user: Path | None = None, root: Path | None = None) -> Path:
+        """Draw one picture, of ``user`` where it is one of several; ``root`` is the folder asked for."""
+        folder = self._out if user is None else self._folder(user, root or user)
+        path = self._free(folder / f"{Path(answer.path).stem}.jpg")
+        return _save(path, annotate.draw(answer.path, answer))
+
+    def user(self, answer: UserAnswer, user: Path, root: Path) -> Path | None:
+        """Draw the picture that the recommendation for ``user`` rests on; None without one."""
+        if answer.shown is None:
+            return None
+        folder = self._folder(user, root)
+        path = self._free(folder.with_name(f"{folder.name}.jpg"))
+        drawing = annotate.draw(answer.shown.path, answer.shown, title=answer.title, face=answer.face)
+        return _save(path, drawing)
+
+    def _folder(self, user: Path, root: Path) -> Path:
+        """Folder for the pictures of ``user``, who lies in ``root``: one a user."""
+        if user not in self._folders:
+            name = root.resolve().name or "root"
+            self._folders[user] = self._free(self._out / name / user.relative_to(root))
+        return self._folders[user]
+
+    def _free(self, path: Path) -> Path:
+        """``path``, or where it is taken in this run, the next name with a number."""
+        number, free = 1, path
+        while str(free).casefold() in self._taken:  # some file systems do not tell A from a
+            number += 1
+            free = path.with_stem(f"{path.stem}-{number}")
+        self._taken.add(str(free).casefold())
+        return free
+
+
+def _save(path: Path, drawing: Image.Image) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.save(path, "JPEG", quality=_JPEG_QUALITY)
+    return path

@@ -1,0 +1,125 @@
+"""How the command line shows answers: text to read, one JSON object a line, or CSV.
+
+In JSON a picture's object has "path", one of a user "user", and one of a failure "path" and "error".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Final
+
+from adlens.answers import Face, Failure, PictureAnswer, UserAnswer
+
+Answer = PictureAnswer | UserAnswer | Failure
+
+
+class Report(ABC):
+    """Turns answers into lines."""
+
+    header: str | None = None
+    """Printed before all answers."""
+
+    @abstractmethod
+    def line(self, answer: Answer, drawing: Path | None) -> str | None:
+        """Write ``answer``, whose ``drawing`` lies there; None where this form shows nothing."""
+
+
+class Text(Report):
+    """For people. Failures are left to standard error."""
+
+    def line(self, answer: Answer, drawing: Path | None) -> str | None:
+        """See ``Report``."""
+        if isinstance(answer, Failure):
+            return None
+        if isinstance(answer, UserAnswer):
+            name, evidence = f"{answer.user} (user)", _evidence_of_user(answer)
+        else:
+            name, evidence = answer.path, _evidence_of_picture(answer)
+        lines = [f"{name}: {answer.title}{f' ({evidence})' if evidence else ''}"]
+        lines += [f"  warning: {warning}" for warning in answer.warnings]
+        if drawing:
+            lines.append(f"  drawn to {drawing}")
+        return "\n".join(lines)
+
+
+class Json(Report):
+    """One object a line."""
+
+    def line(self, answer: Answer, drawing: Path | None) -> str:
+        """See ``Report``."""
+        row = answer.to_json()
+        if drawing:
+            row["drawing"] = str(drawing)
+        return json.dumps(row, ensure_ascii=False)
+
+
+class Csv(Report):
+    """One row an answer, flat: of the faces, the one that decides."""
+
+    columns: Final = (
+        *("type", "path", "user", "product", "label", "score", "outcome", "title"),
+        *("share", "pictures", "pictures_with_face", "failed"),
+        *("faces", "face", "box", "attributes", "warnings", "drawing", "error_kind", "error"),
+    )
+
+    def __init__(self) -> None:
+        """Prepare the header."""
+        self.header = _csv_row(list(self.columns))
+
+    def line(self, answer: Answer, drawing: Path | None) -> str:
+        """See ``Report``."""
+        row = self._failure(answer) if isinstance(answer, Failure) else self._answer(answer)
+        row["drawing"] = drawing
+        return _csv_row([row.get(column) for column in self.columns])
+
+    @staticmethod
+    def _failure(failure: Failure) -> dict[str, Any]:
+        return {
+            "type": "failure",
+            "path": failure.path,
+            "error_kind": failure.kind,
+            "error": failure.message,
+        }
+
+    @staticmethod
+    def _answer(answer: PictureAnswer | UserAnswer) -> dict[str, Any]:
+        row = answer.to_json()
+        user = isinstance(answer, UserAnswer)
+        shown = answer.shown if isinstance(answer, UserAnswer) else answer
+        face = shown.faces[answer.face] if shown and answer.face is not None else None
+        return row | {
+            "type": "user" if user else "picture",
+            "path": shown.path if shown else None,
+            "faces": len(shown.faces) if shown else None,
+            "box": " ".join(map(str, face.box.to_json())) if face else None,
+            "attributes": _attributes(face) if face else None,
+            "warnings": "; ".join(answer.warnings),
+        }
+
+
+def _csv_row(cells: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
+
+
+def _attributes(face: Face) -> str:
+    return " ".join(f"{label}={score:.4f}" for label, score in face.attributes.items())
+
+
+def _evidence_of_picture(answer: PictureAnswer) -> str:
+    if answer.score is None or answer.face is None:
+        return f"{len(answer.faces)} faces" if answer.faces else ""
+    return f"{answer.label} {answer.score:.2f}, face {answer.face + 1} of {len(answer.faces)}"
+
+
+def _evidence_of_user(answer: UserAnswer) -> str:
+    pictures = f"{answer.pictures} pictures, {answer.pictures_with_face} with a face to judge"
+    if answer.share is None:
+        return pictures
+    positive = round(answer.share * answer.pictures_with_face)
+    return f"{pictures}, {answer.label} in {positive} of these; best seen in {answer.picture}"

@@ -1,0 +1,368 @@
+"""Triton over gRPC: numpy arrays in, numpy arrays out, one error tree.
+
+``Connection`` and ``AsyncConnection`` have the same methods. Both use a gRPC channel with
+tritonclient's generated stubs, as a channel may be shared by threads and tritonclient's own client
+object may not. Retries are gRPC's own (service config, gRFC A6), within the deadline of the call.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+
+from adlens import errors
+
+DEFAULT_URL: Final = "127.0.0.1:8001"
+DEFAULT_TIMEOUT_S: Final = 30.0
+DEFAULT_RETRIES: Final = 3
+MAX_RETRIES: Final = 4
+"""gRPC makes at most five attempts, whatever a service config asks for (gRFC A6)."""
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_RETRY_BUFFER_BYTES: Final = MAX_MESSAGE_BYTES
+"""gRPC retries only what fits its buffer; its default of 256 KiB would leave most photos out."""
+
+_KEEPALIVE_MS: Final = 60_000
+"""Only during calls, and at most two pings without data: no more than Triton's default strikes allow."""
+
+_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):\d{1,5}")
+_RESOLVERS: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "xds:")
+"""Target schemes of gRPC's own that may stand for HOST:PORT."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Encrypt the connection; PEM files.
+
+    ``authorities`` are trusted instead of the system's roots; ``certificate`` and ``key`` show who
+    calls, where the server wants to know (Triton's ``--grpc-use-ssl-mutual``).
+    """
+
+    authorities: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files.
+
+        Raises:
+            InvalidConfiguration: one cannot be read.
+        """
+        try:
+            roots, key, chain = (
+                path.read_bytes() if path else None for path in (self.authorities, self.key, self.certificate)
+            )
+        except OSError as error:
+            raise errors.InvalidConfiguration(
+                f"TLS file {error.filename} cannot be read ({error.strerror}); check the path"
+            ) from error
+        return grpc.ssl_channel_credentials(roots, key, chain)
+
+
+@dataclass(frozen=True)
+class InferResponse:
+    """An answer of one model; ``outputs`` are read-only views into the message received."""
+
+    model_name: str
+    model_version: str
+    outputs: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the server is and how to speak to it.
+
+    Attributes:
+        url: ``HOST:PORT`` of Triton's gRPC service, or a gRPC target such as ``dns:///host:port``;
+            calls go round robin over all addresses that it stands for.
+        timeout_s: deadline of a call, retries included, unless the call gives its own.
+        retries: further attempts, 0 to ``MAX_RETRIES``, where the server answers UNAVAILABLE.
+        tls: encrypt; plain text by default.
+        headers: sent with every call, such as ``triton-grpc-protocol-admin``.
+
+    Raises:
+        InvalidConfiguration: a value is out of its range.
+    """
+
+    url: str = DEFAULT_URL
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    retries: int = DEFAULT_RETRIES
+    tls: Tls | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(_RESOLVERS) and not _HOST_PORT.fullmatch(self.url):
+            raise errors.InvalidConfiguration(
+                f"url {self.url!r}; give HOST:PORT of the gRPC service, such as {DEFAULT_URL}"
+            )
+        if not self.timeout_s > 0:
+            raise errors.InvalidConfiguration(f"timeout_s {self.timeout_s}; give a number of seconds above 0")
+        if not 0 <= self.retries <= MAX_RETRIES:
+            raise errors.InvalidConfiguration(
+                f"retries {self.retries}; give a number from 0 to {MAX_RETRIES}"
+            )
+
+    def channel_options(self) -> list[tuple[str, int | str]]:
+        """Arguments of the gRPC channel."""
+        return [
+            ("grpc.service_config", json.dumps(self._service_config())),
+            ("grpc.enable_retries", 1),
+            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+            ("grpc.keepalive_permit_without_calls", 0),
+            # Reconnect sooner than the default of 1 s and more, or a retry would find no connection.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 1000),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+
+    def _service_config(self) -> dict[str, object]:
+        method: dict[str, object] = {
+            "name": [{"service": "inference.GRPCInferenceService"}],
+            "waitForReady": False,
+        }
+        if self.retries:
+            method["retryPolicy"] = {
+                "maxAttempts": self.retries + 1,
+                "initialBackoff": "0.2s",
+                "backoffMultiplier": 3,
+                "maxBackoff": "2s",
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            }
+        return {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [method]}
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """``headers`` as gRPC takes them."""
+        return tuple((name.lower(), value) for name, value in self.headers.items())
+
+
+class Connection:
+    """One server, to be shared by any number of threads.
+
+    Nothing is sent before the first call. Every call raises ``errors.ServerError`` where the server
+    is at fault, ``errors.BadRequest`` or ``errors.UnknownModel`` where the call is, and
+    ``errors.Closed`` after ``close``.
+    """
+
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        """Prepare a connection to ``endpoint``, by default on this machine."""
+        self.endpoint = endpoint or Endpoint()
+        options = self.endpoint.channel_options()
+        if self.endpoint.tls:
+            self._channel = grpc.secure_channel(self.endpoint.url, self.endpoint.tls.credentials(), options)
+        else:
+            self._channel = grpc.insecure_channel(self.endpoint.url, options)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._closed = False
+
+    def infer(
+        self, model: str, inputs: Mapping[str, npt.NDArray[Any]], timeout_s: float | None = None
+    ) -> InferResponse:
+        """Run ``model`` on ``inputs``, name to array, batch dimension included; all outputs come back."""
+        return read_response(
+            self._call(self._stub.ModelInfer, infer_request(model, inputs), model, timeout_s)
+        )
+
+    def is_ready(self, model: str) -> bool:
+        """Say whether the server would take a request for ``model``; only ``infer`` shows that it answers."""
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            return bool(self._call(self._stub.ModelReady, request, model, None).ready)
+        except (errors.UnknownModel, errors.Draining):
+            return False
+
+    def server_version(self) -> str:
+        """Name and version of the server, such as ``triton 2.51.0``."""
+        reply = self._call(self._stub.ServerMetadata, service_pb2.ServerMetadataRequest(), "", None)
+        return f"{reply.name} {reply.version}"
+
+    def close(self) -> None:
+        """Cancel the calls under way and close the channel; may be called again."""
+        self._closed = True
+        self._channel.close()
+
+    def _call(self, method: Callable[..., Any], request: object, model: str, timeout_s: float | None) -> Any:  # noqa: ANN401
+        timeout_s = timeout_s or self.endpoint.timeout_s
+        if self._closed:
+            raise _closed(self.endpoint.url)
+        try:
+            return method(request, timeout=timeout_s, metadata=self.endpoint.metadata)
+        except grpc.RpcError as error:
+            raise translate(error, self.endpoint.url, model, timeout_s) from error
+        except ValueError as error:  # what grpc raises when another thread closes the channel meanwhile
+            if not self._closed:
+                raise
+            raise _closed(self.endpoint.url) from error
+
+    def __enter__(self) -> Self:
+        """Give the connection itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+
+class AsyncConnection:
+    """The same for asyncio, to be used within one event loop."""
+
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        """Prepare a connection to ``endpoint``, by default on this machine."""
+        self.endpoint = endpoint or Endpoint()
+        self._credentials = self.endpoint.tls.credentials() if self.endpoint.tls else None
+        self._channel: Any = None
+        self._stub: Any = None
+        self._closed = False
+
+    async def infer(
+        self, model: str, inputs: Mapping[str, npt.NDArray[Any]], timeout_s: float | None = None
+    ) -> InferResponse:
+        """See ``Connection.infer``."""
+        return read_response(await self._call("ModelInfer", infer_request(model, inputs), model, timeout_s))
+
+    async def is_ready(self, model: str) -> bool:
+        """See ``Connection.is_ready``."""
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            return bool((await self._call("ModelReady", request, model, None)).ready)
+        except (errors.UnknownModel, errors.Draining):
+            return False
+
+    async def server_version(self) -> str:
+        """See ``Connection.server_version``."""
+        reply = await self._call("ServerMetadata", service_pb2.ServerMetadataRequest(), "", None)
+        return f"{reply.name} {reply.version}"
+
+    async def close(self) -> None:
+        """See ``Connection.close``."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _call(self, method: str, request: object, model: str, timeout_s: float | None) -> Any:  # noqa: ANN401
+        timeout_s = timeout_s or self.endpoint.timeout_s
+        if self._closed:
+            raise _closed(self.endpoint.url)
+        if self._channel is None:
+            self._open()
+        try:
+            return await getattr(self._stub, method)(
+                request, timeout=timeout_s, metadata=self.endpoint.metadata
+            )
+        except grpc.RpcError as error:
+            raise translate(error, self.endpoint.url, model, timeout_s) from error
+
+    def _open(self) -> None:
+        """Make the channel on first use: grpc binds it to the event loop that runs at that moment."""
+        options = self.endpoint.channel_options()
+        if self._credentials:
+            self._channel = grpc.aio.secure_channel(self.endpoint.url, self._credentials, options)
+        else:
+            self._channel = grpc.aio.insecure_channel(self.endpoint.url, options)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        """Give the connection itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+
+def infer_request(model: str, inputs: Mapping[str, npt.NDArray[Any]]) -> service_pb2.ModelInferRequest:
+    """Write a request of the KServe v2 protocol, tensors as raw little-endian bytes.
+
+    Raises:
+        BadRequest: an array's dtype has no counterpart at Triton.
+    """
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for name, array in inputs.items():
+        datatype = np_to_triton_dtype(array.dtype)
+        if datatype is None or datatype == "BYTES":
+            raise errors.BadRequest(f"input {name} is an array of {array.dtype}; give numbers or bools")
+        request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    return request
+
+
+def read_response(response: service_pb2.ModelInferResponse) -> InferResponse:
+    """Read an answer of the KServe v2 protocol.
+
+    Raises:
+        ServerFault: the bytes of an output do not fit its shape and dtype.
+    """
+    outputs: dict[str, npt.NDArray[Any]] = {}
+    try:
+        for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+            dtype = np.dtype(triton_to_np_dtype(tensor.datatype))
+            outputs[tensor.name] = np.frombuffer(raw, dtype).reshape(tuple(tensor.shape))
+    except (TypeError, ValueError) as error:
+        names = ", ".join(
+            f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in response.outputs
+        )
+        raise errors.ServerFault(
+            f"{response.model_name}: the answer's bytes do not fit its tensors ({names}): {error}"
+        ) from error
+    return InferResponse(response.model_name, response.model_version, outputs)
+
+
+def translate(error: grpc.RpcError, url: str, model: str, timeout_s: float) -> errors.AdlensError:
+    """Find our error for one of gRPC, by its status and, where Triton's tells too little, by its message."""
+    code, details = error.code(), error.details() or "no details"
+    text = details.lower()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.Timeout(
+            f"{url}: no answer from {model or 'the server'} within {timeout_s:g} s; "
+            "give it more time, or see its log"
+        )
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return _unavailable(text, details, url)
+    if code is grpc.StatusCode.NOT_FOUND:
+        if "no available versions" in text:
+            return errors.Draining(
+                f"{url}: shutting down, or {model} was unloaded ({details}); call again later"
+            )
+        return errors.UnknownModel(
+            f"{url}: {details}; check that the server is an adlens one (`adlens health`)"
+        )
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return errors.BadRequest(f"{url}: request refused: {details}")
+    if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
+        return errors.Denied(f"{url}: access denied: {details}; check the headers and the TLS certificate")
+    if code is grpc.StatusCode.CANCELLED:
+        return _closed(url)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+        return errors.BadRequest(f"{url}: message too large: {details}; send less in one request")
+    return errors.ServerFault(
+        f"{url}: {model or 'the server'} failed ({code.name}: {details}); see the server's log"
+    )
+
+
+def _unavailable(text: str, details: str, url: str) -> errors.ServerError:
+    """Tell apart what Triton 24.10 reports as UNAVAILABLE."""
+    if "restricted" in text:
+        return errors.Denied(f"{url}: {details}; send the header that the message asks for")
+    if "maximum queue size" in text or "timeout expired" in text:
+        return errors.Overloaded(f"{url}: overloaded: {details}; send fewer at a time, or call again later")
+    return errors.Unavailable(
+        f"{url}: no server answers ({details}); start it with `make serve`, or check the URL: "
+        "HOST:PORT of its gRPC service"
+    )
+
+
+def _closed(url: str) -> errors.Closed:
+    return errors.Closed(f"{url}: the connection was closed; make a new one")
