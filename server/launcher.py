@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ STOP_TIMEOUT_S = 20
 """Given to Triton to finish what it runs; then it is killed."""
 CANARY_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 30
+LOAD_FAILURE = re.compile(r"failed to load ('.+?') version \d+: (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n|\"\n)")
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Server:
             f"--grpc-port={options.grpc_port}",
             f"--metrics-address={options.host}",
             f"--metrics-port={options.metrics_port}",
+            "--allow-gpu-metrics=false",  # they need NVIDIA's DCGM, which pip does not bring
             "--exit-on-error=true",
             "--strict-readiness=true",
             f"--exit-timeout-secs={STOP_TIMEOUT_S}",
@@ -226,9 +229,14 @@ class Server:
         status = self._process.poll()
         if status is not None:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-            raise TritonFailedError(f"tritonserver ended ({how})\n{self._tail()}")
+            raise TritonFailedError("\n".join([f"tritonserver ended ({how})", *self._refused(), self._tail()]))
         if not all(_is_alive(process) for process in self._model_processes):
             raise TritonFailedError(f"a model process ended; start the server again\n{self._tail()}")
+
+    def _refused(self) -> list[str]:
+        """Triton's reasons for the models that it did not load."""
+        log = self.log.read_text(errors="replace") if self.log else ""
+        return [f"model {name}: {reason}" for name, reason in LOAD_FAILURE.findall(log)]
 
     def _tail(self) -> str:
         """The end of Triton's log, as a block for an error message."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tritonclient.grpc as triton
 
 from server.errors import MissingModelError
 from server.launcher import Server, ServerOptions
@@ -33,6 +35,23 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def batches_run() -> Callable[[Server, str, int], int]:
+    """Tells how many batches a model has run, once that differs from a number seen before."""
+
+    def count(server: Server, model: str, before: int = -1) -> int:
+        with triton.InferenceServerClient(server.url) as client:
+            deadline = time.monotonic() + 5
+            while True:
+                # Triton counts a batch only after it has sent the answers.
+                ran = int(client.get_inference_statistics(model).model_stats[0].execution_count)
+                if ran != before or time.monotonic() > deadline:
+                    return ran
+                time.sleep(0.02)
+
+    return count
 
 
 @pytest.fixture(scope="session")

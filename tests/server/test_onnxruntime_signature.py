@@ -110,10 +110,10 @@ class TestValidateInputs:
         refused(message, FIXED, 4, input=[tensor("X", 2)], output=[tensor("Y", 2)])
 
     def test_an_overridable_initializer_is_an_optional_input(self) -> None:
-        graph = "(float[2] X, float W = {2.0}) => (float[2] Y) { Y = Mul(X, W) }"
+        graph = "(float[2] X, float[1] W = {2.0}) => (float[2] Y) { Y = Mul(X, W) }"
         given = [tensor("X", 2), tensor("W", 1, optional=True)]
-        if signature(graph).initializers:
-            validate(configuration(0, input=given, output=[tensor("Y", 2)]), signature(graph))
+        assert list(signature(graph).initializers) == ["W"]
+        validate(configuration(0, input=given, output=[tensor("Y", 2)]), signature(graph))
 
     def test_an_optional_input_is_refused_for_a_model_that_batches(self) -> None:
         message = "optional input 'W' is not supported for models that support batching"

@@ -34,6 +34,14 @@ TYPES = {
 }
 """ONNX Runtime's type names and the model configuration's, less ``TYPE_``."""
 
+KINDS = {
+    "tensor": "ONNX_TYPE_TENSOR",
+    "seq": "ONNX_TYPE_SEQUENCE",
+    "map": "ONNX_TYPE_MAP",
+    "sparse_tensor": "ONNX_TYPE_SPARSETENSOR",
+}
+"""The outer part of ONNX Runtime's type names and the native backend's."""
+
 
 class NodeArgument(Protocol):
     """What ONNX Runtime tells of an input or output (``onnxruntime.NodeArg``)."""
@@ -84,11 +92,10 @@ def _tensors(arguments: list[NodeArgument]) -> dict[str, Tensor]:
     tensors = {}
     for argument in arguments:
         if argument.type not in TYPES:
-            kind = f"ONNX_TYPE_{argument.type.partition('(')[0].upper()}"
+            kind = KINDS.get(argument.type.partition("(")[0], "ONNX_TYPE_UNKNOWN")
             raise InvalidConfigurationError(
-                f"Unsupported ONNX Type '{kind}' for I/O '{argument.name}', expected 'ONNX_TYPE_TENSOR'."
-                if kind != "ONNX_TYPE_TENSOR"
-                else f"unsupported datatype {argument.type} for I/O '{argument.name}'"
+                f"Unsupported ONNX Type '{kind}' for I/O '{argument.name}', expected 'ONNX_TYPE_TENSOR' "
+                f"of a type that Triton has, not {argument.type}."
             )
         shape = [size if isinstance(size, int) else -1 for size in argument.shape]
         tensors[argument.name] = Tensor(argument.name, f"TYPE_{TYPES[argument.type]}", shape)
