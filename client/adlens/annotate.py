@@ -222,10 +222,10 @@ def _evidence(answer: PictureAnswer, deciding: int | None) -> str:
 
 def _with_band(picture: Image.Image, title: str, evidence: str, recommended: bool) -> Image.Image:
     """Put a band with ``title`` and ``evidence`` above ``picture``."""
-    unit = max(picture.size) / 48 if picture.width * 2 > picture.height else picture.width / 24
-    width = max(picture.width, round(MIN_SIDE / 2))
+    width = max(picture.width, MIN_SIDE // 2)
+    unit = min(max(picture.size) / 48, width / 24)
     pad = unit * 1.3
-    font = _fitting_font(title, unit * 1.75, width - 3.2 * pad)
+    title, font = _fitting(title, unit * 1.75, width - 3.2 * pad)
     small = ImageFont.load_default(max(9, unit))
     title_height, evidence_height = unit * 2.2, unit * 1.3
     band = round(pad * 1.5 + title_height + evidence_height)
@@ -241,8 +241,15 @@ def _with_band(picture: Image.Image, title: str, evidence: str, recommended: boo
     return sheet
 
 
-def _fitting_font(text: str, size: float, width: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The default font at ``size``, or smaller where ``text`` would be wider than ``width``."""
+def _fitting(
+    text: str, size: float, width: float
+) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """Make ``text`` fit into ``width``: with smaller letters, and where they would be tiny, cut short."""
     font = ImageFont.load_default(size)
-    natural = font.getlength(text)
-    return font if natural <= width else ImageFont.load_default(max(9, size * width / natural))
+    if font.getlength(text) > width:
+        font = ImageFont.load_default(max(size / 2, size * width / font.getlength(text)))
+    whole = text
+    while text and font.getlength(text) > width:
+        whole = whole[:-1]
+        text = f"{whole.rstrip()}\N{HORIZONTAL ELLIPSIS}" if whole else ""
+    return text, font

@@ -67,7 +67,7 @@ class Catalogue:
             return cls(_products(raw))
         except (yaml.YAMLError, _WrongLineError) as error:
             raise InvalidConfiguration(
-                f"catalogue {source}: {error}; write it like adlens/products.yaml"
+                f"catalogue {source}: {' '.join(str(error).split())}; write it like adlens/products.yaml"
             ) from error
 
     def __contains__(self, label: str) -> bool:

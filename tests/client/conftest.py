@@ -11,6 +11,7 @@ from PIL import Image
 from tests.client.fake_triton import COLOURS, FakeTriton
 
 Paint = Callable[..., Path]
+Album = Callable[..., Path]
 
 
 @pytest.fixture
@@ -29,5 +30,15 @@ def paint(tmp_path: Path) -> Paint:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size, COLOURS[what]).save(path)
         return path
+
+    return write
+
+
+@pytest.fixture
+def album(paint: Paint) -> Album:
+    """Writes a folder ``name`` with a picture of each of ``whats``, and gives the folder."""
+
+    def write(name: str, *whats: str) -> Path:
+        return [paint(f"{name}/{number:02}.jpg", what) for number, what in enumerate(whats, 1)][-1].parent
 
     return write

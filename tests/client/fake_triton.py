@@ -37,7 +37,11 @@ Faces = list[tuple[tuple[float, float, float, float], dict[str, tuple[float, ...
 
 
 def outputs_for(
-    size: tuple[int, int], faces: Faces, *, cards: dict[str, ModelCard] | None = None, found: int | None = None
+    size: tuple[int, int],
+    faces: Faces,
+    *,
+    cards: dict[str, ModelCard] | None = None,
+    found: int | None = None,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Outputs of ``recommend_products`` for a picture of ``size`` (height, width) with ``faces``."""
     slots = contract.MAX_FACES
