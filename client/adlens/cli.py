@@ -21,7 +21,7 @@ from tqdm import tqdm
 from adlens import pictures, recommender, transport
 from adlens.answers import Failure, PictureAnswer, UserAnswer
 from adlens.drawings import Drawings
-from adlens.errors import AdlensError, CallerError, InvalidConfiguration, NoPictures, NotSent
+from adlens.errors import AdlensError, InvalidConfiguration, NoPictures, NotSent
 from adlens.recommender import Recommender
 from adlens.reports import Csv, Json, Report, Text
 from adlens.transport import Tls
@@ -261,15 +261,13 @@ def _targets(paths: tuple[Path, ...], recursive: bool) -> Iterator[_Target]:
 
 
 def _users(root: Path) -> Iterator[_Target]:
-    """The users in ``root``, or the failure to find one."""
+    """The users in ``root``, or the failure to find any."""
     empty = True
-    try:
-        for folder in pictures.find_users(root):
-            empty = False
-            yield _User(folder, root)
-        if empty:
-            raise NoPictures(f"{root}: no picture files in this folder or below; check the path")
-    except CallerError as error:
+    for folder in pictures.find_users(root):
+        empty = False
+        yield _User(folder, root)
+    if empty:
+        error = NoPictures(f"{root}: no picture files in this folder or below; check the path")
         yield Failure.of(str(root), error)
 
 

@@ -118,12 +118,24 @@ def find_pictures(folder: str | os.PathLike[str]) -> Iterator[Path]:
 def find_users(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """List ``folder`` and those below it that directly hold picture files, parents first, by name.
 
-    Hidden folders are skipped and links to folders not followed.
+    Hidden folders are skipped and links to folders not followed. One that cannot be listed is given
+    too: whoever asks for its pictures gets the reason.
     """
-    for root, folders, _ in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if next(find_pictures(root), None) is not None:
-            yield Path(root)
+    try:
+        holds_pictures = next(find_pictures(folder), None) is not None
+    except NoPictures:
+        yield Path(folder)
+        return
+    if holds_pictures:
+        yield Path(folder)
+    with os.scandir(folder) as entries:
+        below = sorted(entry.name for entry in entries if _is_folder(entry))
+    for name in below:
+        yield from find_users(Path(folder, name))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:

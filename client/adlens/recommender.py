@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from adlens import contract, pictures
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
@@ -331,6 +332,6 @@ def _pictures_of(folder: str | os.PathLike[str]) -> Iterator[Path]:
     return chain([first], files)
 
 
-def _probe() -> np.typing.NDArray[np.uint8]:
+def _probe() -> npt.NDArray[np.uint8]:
     """A small grey picture, on which nobody is."""
     return np.full((64, 64, 3), 128, np.uint8)

@@ -174,3 +174,7 @@ def test_the_odd_photos_are_taken_or_refused_and_never_crash(test_data: Path) ->
     assert {name for name, outcome in outcomes.items() if outcome == "TooLarge"} == {"032", "096", "098"}
     refused = {name for name, outcome in outcomes.items() if outcome == "BadImage"}
     assert refused == {"035", "037", "044", "058", "061", "063", "080", "086", "089", "101"}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    assert list(pictures.find_users(tmp_path / "none")) == [tmp_path / "none"]
