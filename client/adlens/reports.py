@@ -113,13 +113,17 @@ def _attributes(face: Face) -> str:
 
 def _evidence_of_picture(answer: PictureAnswer) -> str:
     if answer.score is None or answer.face is None:
-        return f"{len(answer.faces)} faces" if answer.faces else ""
+        return _counted(len(answer.faces), "face") if answer.faces else ""
     return f"{answer.label} {answer.score:.2f}, face {answer.face + 1} of {len(answer.faces)}"
 
 
 def _evidence_of_user(answer: UserAnswer) -> str:
-    pictures = f"{answer.pictures} pictures, {answer.pictures_with_face} with a face to judge"
+    pictures = f"{_counted(answer.pictures, 'picture')}, {answer.pictures_with_face} with a face to judge"
     if answer.share is None:
         return pictures
     positive = round(answer.share * answer.pictures_with_face)
     return f"{pictures}, {answer.label} in {positive} of these; best seen in {answer.picture}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -62,7 +62,7 @@ def test_text_is_for_people(triton: FakeTriton, paint: Paint) -> None:
     assert result.stdout.splitlines() == [
         f"{folder}/1.jpg: We recommend beard-care products to this user! (beard 0.90, face 1 of 1)",
         f"{folder} (user): We recommend beard-care products to this user! "
-        f"(1 pictures, 1 with a face to judge, beard in 1 of these; best seen in {folder}/1.jpg)",
+        f"(1 picture, 1 with a face to judge, beard in 1 of these; best seen in {folder}/1.jpg)",
     ]
 
 
