@@ -1,0 +1,1 @@
+"""Triton from pip: launcher, canary and stand-in backends. Run from the checkout, never installed."""

@@ -37,9 +37,15 @@ DEFAULTS = ServerOptions()
     help="Folder of models; may be given several times.",
 )
 @click.option(
-    "--model", "models", multiple=True, help="Serve only this one and its steps; several times.", show_default="all"
+    "--model",
+    "models",
+    multiple=True,
+    help="Serve only this one and its steps; several times.",
+    show_default="all",
 )
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), default=DEFAULTS.log_level, help="Of Triton's log.")
+@click.option(
+    "--log-level", type=click.Choice(LOG_LEVELS), default=DEFAULTS.log_level, help="Of Triton's log."
+)
 def main(
     host: str,
     grpc_port: int,

@@ -86,7 +86,9 @@ def server_environment(repositories: Sequence[Path], environment: Mapping[str, s
     changed = {
         **environment,
         "PATH": _joined(scripts, environment.get("PATH")),
-        "PYTHONPATH": _joined(packages, str(CHECKOUT / "client"), str(CHECKOUT), environment.get("PYTHONPATH")),
+        "PYTHONPATH": _joined(
+            packages, str(CHECKOUT / "client"), str(CHECKOUT), environment.get("PYTHONPATH")
+        ),
         REPOSITORIES_VARIABLE: _joined(*map(str, repositories)),
         # A process a model instance: the pools that numpy would start in each only take memory.
         "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),

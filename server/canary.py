@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tritonclient.grpc as triton
 from PIL import Image
+from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from adlens import contract
@@ -68,8 +69,8 @@ def generated_picture() -> bytes:
     return buffer.getvalue()
 
 
-def _input(tensor: Any, batched: bool) -> triton.InferInput:
-    data_type = triton.model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
+def _input(tensor: model_config_pb2.ModelInput, batched: bool) -> triton.InferInput:
+    data_type = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
     data_type = "BYTES" if data_type == "STRING" else data_type
     if tensor.name == contract.IMAGE:
         values = np.frombuffer(generated_picture(), np.uint8)
@@ -100,7 +101,7 @@ def _check_output(model: str, name: str, value: npt.NDArray[Any] | None) -> None
             f"{list(SHAPES[kind])}; build the models anew: make models"
         )
     if kind == contract.PICTURE_SIZE and tuple(value[0]) != PICTURE_SIZE:
-        raise TritonFailedError(f"model '{model}' reads the size of a picture as {value[0]}, not {PICTURE_SIZE}")
+        raise TritonFailedError(f"model '{model}' gives {name} {value[0]} for {PICTURE_SIZE}")
     if kind == contract.CARD:
         try:
             contract.ModelCard.from_bytes(value[0].tobytes())

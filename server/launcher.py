@@ -37,7 +37,10 @@ STOP_TIMEOUT_S = 20
 """Given to Triton to finish what it runs; then it is killed."""
 CANARY_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 30
-LOAD_FAILURE = re.compile(r"failed to load ('.+?') version \d+: (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n|\"\n)")
+LOAD_FAILURE = re.compile(
+    r"failed to load ('.+?') version \d+: (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n|\"\n)"
+)
+"""In a line of Triton's log, a model's name and why it did not load."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +130,10 @@ class Server:
         """
         began = time.monotonic()
         installation = assembly.Installation.find()
+        self.options = _with_free_ports(self.options)
         repositories = tuple(path.resolve() for path in self.options.repositories)
         known = read_models(repositories, self.options.profile)
         self.models = choose(known, self.options.models)
-        self.options = _with_free_ports(self.options)
         leftovers.clear_abandoned()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
         try:
@@ -179,11 +182,13 @@ class Server:
             "--exit-on-error=true",
             "--strict-readiness=true",
             f"--exit-timeout-secs={STOP_TIMEOUT_S}",
-            f"--model-load-thread-count={max(2, os.cpu_count() or 1)}",
             f"--log-warning={str(level >= LOG_LEVELS.index('warning')).lower()}",
             f"--log-info={str(level >= LOG_LEVELS.index('info')).lower()}",
             f"--log-verbose={int(level >= LOG_LEVELS.index('verbose'))}",
         ]
+        if all(model.is_complete for model in self.models.values()):
+            # Asking a model what its configuration lacks takes a process and two seconds each.
+            arguments.append("--disable-auto-complete-config")
         if options.profile is not None:
             arguments.append(f"--model-config-name={options.profile}")
         if options.models:
@@ -229,7 +234,9 @@ class Server:
         status = self._process.poll()
         if status is not None:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-            raise TritonFailedError("\n".join([f"tritonserver ended ({how})", *self._refused(), self._tail()]))
+            raise TritonFailedError(
+                "\n".join([f"tritonserver ended ({how})", *self._refused(), self._tail()])
+            )
         if not all(_is_alive(process) for process in self._model_processes):
             raise TritonFailedError(f"a model process ended; start the server again\n{self._tail()}")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -23,10 +22,10 @@ DEFAULT_FILES = {"onnxruntime": ("model.onnx",), "dali": ("model.dali", "dali.py
 
 @dataclass(frozen=True)
 class Model:
-    """A model in a repository: its folder and its configuration, a ``ModelConfig`` message."""
+    """A model in a repository: its folder and its configuration."""
 
     folder: Path
-    configuration: Any
+    configuration: model_config_pb2.ModelConfig
 
     @property
     def name(self) -> str:
@@ -44,12 +43,27 @@ class Model:
         return [step.model_name for step in self.configuration.ensemble_scheduling.step]
 
     @property
+    def is_complete(self) -> bool:
+        """Whether Triton need not complete the configuration: it says all that a model can tell."""
+        tensors = [*self.configuration.input, *self.configuration.output]
+        return bool(
+            (self.configuration.backend or self.is_ensemble)
+            and self.configuration.input
+            and self.configuration.output
+            and (self.configuration.backend != "dali" or self.configuration.max_batch_size > 0)
+            and all(tensor.dims and tensor.data_type != model_config_pb2.TYPE_INVALID for tensor in tensors)
+        )
+
+    @property
     def is_built(self) -> bool:
         """Whether a version folder holds what the backend looks for."""
         backend = self.configuration.backend or self.configuration.platform.partition("_")[0]
         files: Sequence[str] = DEFAULT_FILES.get(backend, ())
         if self.configuration.default_model_filename:
-            files = (self.configuration.default_model_filename, *(name for name in files if name == "dali.py"))
+            files = (
+                self.configuration.default_model_filename,
+                *(name for name in files if name == "dali.py"),
+            )
         versions = [entry for entry in self.folder.glob("*") if entry.name.isdigit() and entry.is_dir()]
         return any(not files or any((version / name).exists() for name in files) for version in versions)
 
@@ -73,7 +87,7 @@ def read_models(repositories: Iterable[Path], profile: str | None = None) -> dic
     return models
 
 
-def _configuration(folder: Path, profile: str | None) -> Any:
+def _configuration(folder: Path, profile: str | None) -> model_config_pb2.ModelConfig:
     candidates = [folder / "config.pbtxt"]
     if profile is not None:
         candidates.insert(0, folder / "configs" / f"{profile}.pbtxt")

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,18 @@ def batches_run() -> Callable[[Server, str, int], int]:
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Serve]:
     """Starts a real server over the given repositories; it stops when the tests end."""
-    with ExitStack() as running:
+    running: list[Server] = []
 
-        def start(*repositories: Path, **options: Any) -> Server:
-            chosen = {"grpc_port": 0, "metrics_port": 0, **options}
-            return running.enter_context(Server(ServerOptions(repositories=repositories, **chosen)))
+    def start(*repositories: Path, **options: Any) -> Server:
+        chosen = {"grpc_port": 0, "metrics_port": 0, **options}
+        server = Server(ServerOptions(repositories=repositories, **chosen))
+        server.start()
+        running.append(server)
+        return server
 
-        yield start
+    yield start
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Server.stop, running))
 
 
 @pytest.fixture(scope="session")

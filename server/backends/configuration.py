@@ -72,7 +72,7 @@ def version_folder(configuration: Configuration) -> Path:
     Raises:
         InvalidConfigurationError: no repository holds a version of the model.
     """
-    name = configuration["name"]
+    name = str(configuration["name"])
     chosen = configuration.get("version_policy", {}).get("specific", {}).get("versions")
     for repository in os.environ.get(REPOSITORIES_VARIABLE, "").split(os.pathsep):
         folder = Path(repository) / name

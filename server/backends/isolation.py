@@ -9,6 +9,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class BadRequestError(ValueError):
+    """A request that cannot be run, whatever its neighbours; the message is for the caller."""
+
+
 def run_isolated(
     items: Sequence[Item], run: Callable[[Sequence[Item]], list[Result]]
 ) -> list[Result | Exception]:

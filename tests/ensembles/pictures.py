@@ -14,7 +14,7 @@ from adlens.contract import CANVAS, letterbox_scale
 
 def scene(height: int, width: int) -> Image.Image:
     """A smooth colourful picture without symmetry, so that any wrong turn shows."""
-    rows, columns = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     channels = [255 * rows, 255 * columns, 127 * (1 + np.sin(6 * rows * columns + 3 * rows))]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
 

@@ -79,7 +79,9 @@ def test_the_literals_of_the_pipeline_are_those_of_the_contract() -> None:
 
 
 def test_the_pipeline_takes_the_contract_s_input(runner: Runner) -> None:
-    assert [(each.name, each.data_type, each.rank) for each in runner.inputs] == [(contract.IMAGE, "TYPE_UINT8", 1)]
+    assert [(each.name, each.data_type, each.rank) for each in runner.inputs] == [
+        (contract.IMAGE, "TYPE_UINT8", 1)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,9 +15,7 @@ Add = Callable[..., Path]
 def add_onnx() -> Add:
     """Writes a model into a repository: its graph in ONNX's text form, and its configuration."""
 
-    def add(
-        repository: Path, name: str, graph: str, configuration: str, file: str = "1/model.onnx"
-    ) -> Path:
+    def add(repository: Path, name: str, graph: str, configuration: str, file: str = "1/model.onnx") -> Path:
         model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["": 18]> {name} {graph}')
         onnx.checker.check_model(model)
         path = repository / name / file

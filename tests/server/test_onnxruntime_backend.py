@@ -29,7 +29,10 @@ MODELS = {
         "(float[n, 2] X) => (float[n, 2] Y) { Y = Add(X, X) }",
         'platform: "onnxruntime_onnx" instance_group [ { count: 1 kind: KIND_CPU } ]',
     ),
-    "other_file": ("(float[2] X) => (float[2] Y) { Y = Neg(X) }", CPU + 'default_model_filename: "other.onnx"'),
+    "other_file": (
+        "(float[2] X) => (float[2] Y) { Y = Neg(X) }",
+        CPU + 'default_model_filename: "other.onnx"',
+    ),
     "two_outputs": (
         "(float[n, m] X) => (float[n, m] Y, float[n, m] Z) { Y = Neg(X) Z = Add(X, X) }",
         CPU + ONE_TO_ONE + Y + 'output { name: "Z" data_type: TYPE_FP32 dims: [ -1 ] }',
@@ -78,7 +81,9 @@ def client(tiny_server: Server) -> Iterator[triton.InferenceServerClient]:
         yield client
 
 
-def infer(client: triton.InferenceServerClient, model: str, outputs: list[str] | None = None, **inputs: Any) -> Any:
+def infer(
+    client: triton.InferenceServerClient, model: str, outputs: list[str] | None = None, **inputs: Any
+) -> Any:
     tensors = []
     for name, values in inputs.items():
         tensors.append(triton.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype)))
@@ -95,9 +100,7 @@ def test_the_platform_alone_is_completed_and_served(client: triton.InferenceServ
     configuration = client.get_model_config("platform_alone").config
     assert (configuration.max_batch_size, configuration.HasField("dynamic_batching")) == (4, True)
     assert list(configuration.input[0].dims) == [2]
-    np.testing.assert_array_equal(
-        infer(client, "platform_alone", X=floats(1, 2)).as_numpy("Y"), floats(2, 4)
-    )
+    np.testing.assert_array_equal(infer(client, "platform_alone", X=floats(1, 2)).as_numpy("Y"), floats(2, 4))
 
 
 def test_default_model_filename_is_served(client: triton.InferenceServerClient) -> None:

@@ -215,7 +215,9 @@ class TestLoadModel:
         assert inside == tmp_path / "folder" / "model.onnx"
 
     def test_a_missing_file_is_named(self, tmp_path: Any) -> None:
-        with pytest.raises(InvalidConfigurationError, match=r"unable to find '.*/model.onnx' for model instance"):
+        with pytest.raises(
+            InvalidConfigurationError, match=r"unable to find '.*/model.onnx' for model instance"
+        ):
             model_file(tmp_path, configuration(0))
 
     @pytest.mark.parametrize(("side", "kind"), [("gpu", "GPU"), ("cpu", "CPU")])

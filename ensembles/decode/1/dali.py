@@ -9,10 +9,9 @@ facts of ``adlens.contract`` stand here as literals; ``tests/ensembles/test_deco
 against it.
 """
 
-from typing import Any
-
 import nvidia.dali as dali
 from nvidia.dali import fn, types
+from nvidia.dali.data_node import DataNode
 from nvidia.dali.plugin.triton import autoserialize
 
 CANVAS = 640
@@ -21,13 +20,13 @@ MAX_BATCH = 8
 """Largest batch, ``adlens.contract.MAX_BATCH``; Triton's configuration overrides it."""
 
 
-def fitted_size(size: Any, longest: Any) -> Any:
+def fitted_size(size: DataNode, longest: DataNode) -> DataNode:
     """Height and width, whole float32 [2], of a picture shrunk until its longest side fills the canvas."""
     exact = fn.cast(size, dtype=types.FLOAT) * (float(CANVAS) / longest)
     return dali.math.max(dali.math.floor(exact + 0.5), 1.0)
 
 
-def canvas(picture: Any) -> Any:
+def canvas(picture: DataNode) -> DataNode:
     """``picture``, uint8 [h, w, 3] of at most the canvas's size, with black to its right and below.
 
     Padded as rows of bytes: DALI copies these whole, where padding [h, w, 3] goes pixel by pixel.
@@ -41,7 +40,7 @@ def canvas(picture: Any) -> Any:
 
 @autoserialize
 @dali.pipeline_def(batch_size=MAX_BATCH, num_threads=1, device_id=None, enable_conditionals=True)
-def decode() -> tuple[Any, Any]:
+def decode() -> tuple[DataNode, DataNode]:
     """The pipeline; see the head of this file."""
     jpeg = fn.external_source(name="IMAGE", device="cpu", dtype=types.UINT8, ndim=1)
     picture = fn.decoders.image(jpeg, device="cpu", output_type=types.RGB, adjust_orientation=True)

@@ -34,6 +34,8 @@ _FIELDS: dict[str, list[tuple[str, int, int, bool, str]]] = {
 """Messages and their fields: our name, number, type, whether repeated, and message type."""
 
 INPUT_OPERATOR = "ExternalSource"
+Message = Any
+"""A message, or message class, that is made while running, of which a type checker knows nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def describe(serialized: bytes) -> tuple[list[Input], list[str], int]:
     return inputs, [output.name for output in pipeline.output], int(pipeline.batch_size)
 
 
-def _input(operator: Any) -> Input:
+def _input(operator: Message) -> Input:
     declared = {each.name: each.integers[0] for each in operator.argument if each.integers}
     data_type, rank = declared.get("dtype"), declared.get("ndim")
     return Input(
@@ -62,8 +64,10 @@ def _input(operator: Any) -> Input:
     )
 
 
-def _pipeline_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="adlens_dali.proto", package="adlens_dali", syntax="proto2")
+def _pipeline_class() -> Message:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="adlens_dali.proto", package="adlens_dali", syntax="proto2"
+    )
     for message, fields in _FIELDS.items():
         described = file.message_type.add(name=message)
         for name, number, kind, repeated, message_type in fields:

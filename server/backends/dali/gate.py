@@ -7,13 +7,10 @@ from collections.abc import Callable
 from adlens import jpeg
 from adlens.errors import BadImage
 from server.backends.configuration import InvalidConfigurationError
+from server.backends.isolation import BadRequestError
 
 Gate = Callable[[bytes], None]
 """Raises BadRequestError for bytes that must not reach the decoder."""
-
-
-class BadRequestError(ValueError):
-    """A request that cannot be run, whatever its neighbours."""
 
 
 def choose_gate(name: str | None) -> Gate | None:

@@ -24,8 +24,7 @@ from server.backends.configuration import (
     parameter,
     version_folder,
 )
-from server.backends.dali.gate import BadRequestError, choose_gate
-from server.backends.isolation import run_isolated
+from server.backends.isolation import BadRequestError, run_isolated
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +33,7 @@ class TritonPythonModel:
     """One instance of one DALI pipeline, in a process of its own."""
 
     @staticmethod
-    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+    def auto_complete_config(auto_complete_model_config: pb_utils.ModelConfig) -> pb_utils.ModelConfig:
         """Fill in what the configuration leaves out from what the pipeline declares."""
         # DALI takes a second to import: only where there is something to complete.
         from server.backends.dali import pipeline
@@ -51,7 +50,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the pipeline and hold it against its configuration."""
-        from server.backends.dali import pipeline
+        from server.backends.dali import gate, pipeline
 
         configuration = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -61,14 +60,14 @@ class TritonPythonModel:
             threads = integer_parameter(configuration, "num_threads", 1)
             self.runner = pipeline.Runner(serialized, configuration["max_batch_size"], threads, device)
             pipeline.validate(configuration, self.runner)
-            self.gate = choose_gate(parameter(configuration, "adlens_gate"))
+            self.gate = gate.choose_gate(parameter(configuration, "adlens_gate"))
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self.outputs = [entry["name"] for entry in configuration["output"]]
         split = parameter(configuration, "split_along_outer_axis") or ""
         self.split = set(filter(None, split.split(":")))
 
-    def execute(self, requests: list[Any]) -> list[Any]:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request, running as one batch all that pass the checks."""
         answers: list[Any] = [self._checked(request) for request in requests]
         good = [index for index, answer in enumerate(answers) if not isinstance(answer, Exception)]
@@ -81,7 +80,7 @@ class TritonPythonModel:
         """Let go of the pipeline before the interpreter ends."""
         del self.runner
 
-    def _checked(self, request: Any) -> dict[str, Array] | Exception:
+    def _checked(self, request: pb_utils.InferenceRequest) -> dict[str, Array] | Exception:
         """The request's inputs, each ``[samples, ...]``, or what is wrong with it."""
         try:
             # In the native backend: AllocateOutputs in src/dali_model_instance.cc.
@@ -106,17 +105,19 @@ class TritonPythonModel:
                 for sample in values:
                     self.gate(sample.tobytes())
 
-    def _run(self, requests: Sequence[dict[str, Array]]) -> list[list[Any]]:
+    def _run(self, requests: Sequence[dict[str, Array]]) -> list[list[pb_utils.Tensor]]:
         """The output tensors of each request, all from one run of the pipeline."""
         names = list(requests[0])
         outputs = self.runner.run({name: [row for each in requests for row in each[name]] for name in names})
         answers, start = [], 0
         for request in requests:
             end = start + len(request[names[0]])
-            answers.append([
-                pb_utils.Tensor(name, _joined(values[start:end], name in self.split))
-                for name, values in zip(self.outputs, outputs, strict=True)
-            ])
+            answers.append(
+                [
+                    pb_utils.Tensor(name, _joined(values[start:end], name in self.split))
+                    for name, values in zip(self.outputs, outputs, strict=True)
+                ]
+            )
             start = end
         return answers
 
@@ -128,7 +129,7 @@ def _joined(samples: Sequence[Array], split: bool) -> Array:
     return samples[0][np.newaxis] if len(samples) == 1 else np.stack(samples)
 
 
-def _response(answer: list[Any] | Exception) -> Any:
+def _response(answer: list[pb_utils.Tensor] | Exception) -> pb_utils.InferenceResponse:
     if not isinstance(answer, Exception):
         return pb_utils.InferenceResponse(answer)
     if isinstance(answer, BadRequestError):

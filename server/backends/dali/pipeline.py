@@ -129,7 +129,7 @@ class Runner:
         declared = zip(outputs, self._pipeline.output_dtype(), self._pipeline.output_ndim(), strict=True)
         self.outputs = [Tensor(name, _triton_type(kind), rank) for name, kind, rank in declared]
 
-    def _built(self) -> Any:
+    def _built(self) -> dali.Pipeline:
         override = {} if self._max_batch is None else {"batch_size": self._max_batch}
         pipeline = dali.Pipeline.deserialize(
             self._serialized,
@@ -143,7 +143,7 @@ class Runner:
         pipeline.build()
         return pipeline
 
-    def run(self, samples: dict[str, list[npt.NDArray[Any]]]) -> list[Sequence[Any]]:
+    def run(self, samples: dict[str, list[npt.NDArray[Any]]]) -> list[Sequence[npt.NDArray[Any]]]:
         """Run one batch.
 
         Args:
@@ -166,12 +166,12 @@ class Runner:
         return [_arrays(output) for output in outputs]
 
 
-def _arrays(output: Any) -> Sequence[Any]:
+def _arrays(output: dali.tensors.TensorListCPU | dali.tensors.TensorListGPU) -> Sequence[npt.NDArray[Any]]:
     values = output if isinstance(output, dali.tensors.TensorListCPU) else output.as_cpu()
     return [np.asarray(values.at(index)) for index in range(len(values))]
 
 
-def _triton_type(kind: Any) -> str | None:
+def _triton_type(kind: types.DALIDataType | None) -> str | None:
     return None if kind in (None, types.NO_TYPE) else TYPES.get(kind, "TYPE_INVALID")
 
 

@@ -26,7 +26,7 @@ class TritonPythonModel:
     """One instance of one ONNX model, in a process of its own."""
 
     @staticmethod
-    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+    def auto_complete_config(auto_complete_model_config: pb_utils.ModelConfig) -> pb_utils.ModelConfig:
         """Fill in inputs, outputs, batch size and batcher where the configuration lists no tensors."""
         configuration = auto_complete_model_config.as_dict()
         if not signature.needs_completion(configuration):
@@ -60,7 +60,7 @@ class TritonPythonModel:
         self.batches = configuration["max_batch_size"] > 0
         self.output_dims = {entry["name"]: entry["dims"] for entry in configuration["output"]}
 
-    def execute(self, requests: list[Any]) -> list[Any]:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request, running them as one batch where the model batches."""
         answers = run_isolated(requests, self._run if self.batches else self._run_each)
         return [_response(answer) for answer in answers]
@@ -69,10 +69,10 @@ class TritonPythonModel:
         """Let go of the session before the interpreter ends."""
         del self.session
 
-    def _run_each(self, requests: Sequence[Any]) -> list[list[Any]]:
+    def _run_each(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[list[pb_utils.Tensor]]:
         return [answer for request in requests for answer in self._run([request])]
 
-    def _run(self, requests: Sequence[Any]) -> list[list[Any]]:
+    def _run(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[list[pb_utils.Tensor]]:
         """The output tensors of each request, all from one run of the model."""
         feeds = [self._feed(request) for request in requests]
         feed = feeds[0]
@@ -89,7 +89,7 @@ class TritonPythonModel:
             for each, parts in zip(wanted, _split(values, wanted, rows), strict=True)
         ]
 
-    def _feed(self, request: Any) -> dict[str, Array]:
+    def _feed(self, request: pb_utils.InferenceRequest) -> dict[str, Array]:
         feed = {}
         for tensor in request.inputs():
             name, value = tensor.name(), tensor.as_numpy()
@@ -129,7 +129,7 @@ def _split(values: dict[str, Array], wanted: list[list[str]], rows: list[int]) -
     ]
 
 
-def _response(answer: list[Any] | Exception) -> Any:
+def _response(answer: list[pb_utils.Tensor] | Exception) -> pb_utils.InferenceResponse:
     if not isinstance(answer, Exception):
         return pb_utils.InferenceResponse(answer)
     message = str(answer)

@@ -63,7 +63,9 @@ def model_file(folder: Path, configuration: Configuration) -> Path:
     return path
 
 
-def create_session(path: Path, configuration: Configuration, kind: str, device: int) -> Any:
+def create_session(
+    path: Path, configuration: Configuration, kind: str, device: int
+) -> onnxruntime.InferenceSession:
     """Load an ONNX file.
 
     Args:
@@ -80,7 +82,7 @@ def create_session(path: Path, configuration: Configuration, kind: str, device: 
     )
 
 
-def session_options(configuration: Configuration) -> Any:
+def session_options(configuration: Configuration) -> onnxruntime.SessionOptions:
     """Threads, memory and graph optimisation, with ONNX Runtime's defaults for what is not set.
 
     Raises:
@@ -113,7 +115,7 @@ def session_options(configuration: Configuration) -> Any:
     return options
 
 
-def run_options(configuration: Configuration) -> Any:
+def run_options(configuration: Configuration) -> onnxruntime.RunOptions:
     """Options of each run."""
     options = onnxruntime.RunOptions()
     if (value := parameter(configuration, ARENA_SHRINKAGE)) is not None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from server.backends.configuration import Configuration, InvalidConfigurationError, shape_text
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 DEFAULT_MAX_BATCH = 4
 """Filled in for a model that can batch and does not say (``--backend-config=default-max-batch-size``)."""
@@ -69,7 +72,7 @@ class Signature:
     initializers: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, session: Any) -> Signature:
+    def of(cls, session: onnxruntime.InferenceSession) -> Signature:
         """The signature of an ``onnxruntime.InferenceSession``.
 
         Raises:
@@ -133,7 +136,7 @@ def complete(configuration: Configuration, signature: Signature) -> None:
 
 def _completed(tensor: Tensor, batched: bool) -> dict[str, Any]:
     dims = tensor.shape[1:] if batched else tensor.shape
-    entry = {"name": tensor.name, "data_type": tensor.data_type, "dims": dims or [1]}
+    entry: dict[str, Any] = {"name": tensor.name, "data_type": tensor.data_type, "dims": dims or [1]}
     if batched and not dims:
         entry["reshape"] = {"shape": []}
     return entry
@@ -187,7 +190,8 @@ def _lookup(
     tensor = tensors.get(entry["name"])
     if tensor is None:
         raise InvalidConfigurationError(
-            f"unexpected inference {kind} '{entry['name']}', allowed {kind}s are: {', '.join(sorted(tensors))}"
+            f"unexpected inference {kind} '{entry['name']}', allowed {kind}s are: "
+            f"{', '.join(sorted(tensors))}"
         )
     if entry["data_type"] != tensor.data_type:
         # In a model's datatype the native backend calls strings by their name on the wire.
@@ -222,8 +226,7 @@ def _validate_dims(
         )
     full = [-1, *dims] if batched else dims
     fits = len(full) == len(tensor.shape) and all(
-        size == given or (size == -1 and not exact)
-        for size, given in zip(tensor.shape, full, strict=True)
+        size == given or (size == -1 and not exact) for size, given in zip(tensor.shape, full, strict=True)
     )
     if not fits:
         specified = (
