@@ -223,7 +223,7 @@ def _evidence(answer: PictureAnswer, deciding: int | None) -> str:
 def _with_band(picture: Image.Image, title: str, evidence: str, recommended: bool) -> Image.Image:
     """Put a band with ``title`` and ``evidence`` above ``picture``."""
     width = max(picture.width, MIN_SIDE // 2)
-    unit = min(max(picture.size) / 48, width / 24)
+    unit = min(max(picture.size) / 48, width / 28)
     pad = unit * 1.3
     title, font = _fitting(title, unit * 1.75, width - 3.2 * pad)
     small = ImageFont.load_default(max(9, unit))
@@ -247,7 +247,7 @@ def _fitting(
     """Make ``text`` fit into ``width``: with smaller letters, and where they would be tiny, cut short."""
     font = ImageFont.load_default(size)
     if font.getlength(text) > width:
-        font = ImageFont.load_default(max(size / 2, size * width / font.getlength(text)))
+        font = ImageFont.load_default(max(size / 2, 0.96 * size * width / font.getlength(text)))
     whole = text
     while text and font.getlength(text) > width:
         whole = whole[:-1]

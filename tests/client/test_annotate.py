@@ -92,3 +92,11 @@ def test_a_very_long_title_fits() -> None:
     band = np.asarray(drawn)[: drawn.height - 720 - 1]
     assert band.max() > 200
     assert band[:, -6:].max() < 50
+
+
+@pytest.mark.parametrize("width", [330, 420, 500, 900])
+def test_an_ordinary_title_is_made_smaller_rather_than_cut(width: int) -> None:
+    title = "We recommend beard-care products to this user!"
+    text, font = annotate._fitting(title, 26, width)
+    assert text == title
+    assert font.getlength(text) <= width
