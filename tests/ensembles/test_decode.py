@@ -184,10 +184,3 @@ def test_the_ensemble_refuses_a_broken_picture_with_the_reason(client: triton.In
     with pytest.raises(InferenceServerException) as refused:
         client.infer(contract.RECOMMEND_PRODUCTS, [image_input(b"no picture at all")], client_timeout=60)
     assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
-
-
-def test_a_part_of_the_ensemble_s_outputs_may_be_asked_for(client: triton.InferenceServerClient) -> None:
-    wanted = [triton.InferRequestedOutput(contract.FACE_COUNT)]
-    answer = client.infer(contract.RECOMMEND_PRODUCTS, [image_input(KINDS["small"])], outputs=wanted)
-    assert answer.as_numpy(contract.FACE_COUNT).shape == (1, 1)
-    assert answer.as_numpy(contract.BOXES) is None

@@ -1,0 +1,153 @@
+"""The canary tells a server that answers by the contract from one that does not.
+
+Tiny models with the contract's tensors stand in for the learned ones, under the checkout's own
+configurations and ensembles, so that the whole way of a request is tested without weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from adlens import contract
+from server import canary
+from server.errors import TritonFailedError
+from server.launcher import Server
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+CARD = contract.ModelCard(
+    "tiny", "0" * 16, starter=True, labels=("hat", "beard"), skill=(0.0, 0.0)
+).to_bytes()
+
+
+def leaf(inputs: str, outputs: dict[str, tuple[str, str]], labels: int, card: bytes = CARD) -> str:
+    """A graph of zeros with a card; each output is its type, and its dims after the batch."""
+    lines = ["batch = Shape <start = 0, end = 1> (PIXELS)"]
+    constants = [f"uint8[1, {len(card)}] text = {{{', '.join(map(str, card))}}}"]
+    constants += [f"bool[{len(card)}] all = {{{', '.join('1' * len(card))}}}"]
+    constants += [f"bool[{labels}] labels = {{{', '.join('1' * labels)}}}"]
+    for name, (kind, dims) in outputs.items():
+        sizes = dims.replace("-1", str(labels)).split(", ")
+        constants.append(f"int64[{len(sizes)}] dims_{name} = {{{', '.join(sizes)}}}")
+        lines.append(f"shape_{name} = Concat <axis = 0> (batch, dims_{name})")
+        zeros = f"ConstantOfShape <value = {kind}[1] {{0}}> (shape_{name})"
+        # Compress hides from shape inference how many columns there are, as open dims must be open.
+        if "-1" in dims:
+            lines += [f"zeros_{name} = {zeros}", f"{name} = Compress <axis = 2> (zeros_{name}, labels)"]
+        else:
+            lines.append(f"{name} = {zeros}")
+    lines += ["one = Constant <value = int64[1] {1}> ()", "rows = Concat <axis = 0> (batch, one)"]
+    lines += ["cards = Expand (text, rows)", "CARD = Compress <axis = 1> (cards, all)"]
+    declared = [
+        f"{kind}[n, {dims.replace('-1', f'open_{name}')}] {name}" for name, (kind, dims) in outputs.items()
+    ]
+    return (
+        f"({inputs}) => ({', '.join([*declared, 'uint8[n, c] CARD'])}) <{', '.join(constants)}> "
+        f"{{ {' '.join(lines)} }}"
+    )
+
+
+def build(
+    folder: Path, add_onnx: Callable[..., Path], faces: int = contract.MAX_FACES, card: bytes = CARD
+) -> Path:
+    """The checkout's leaf configurations with tiny models, for ``faces`` faces a picture."""
+    pixels = f"uint8[n, {contract.CANVAS}, {contract.CANVAS}, 3] PIXELS"
+    boxes = f"float[n, {faces}, 4] BOXES, int32[n, 1] FACE_COUNT"
+    detection = {
+        contract.BOXES: ("float", f"{faces}, 4"),
+        contract.FACE_SCORES: ("float", f"{faces}"),
+        contract.LANDMARKS: ("float", f"{faces}, 5, 2"),
+        contract.FACE_COUNT: ("int32", "1"),
+    }
+    probabilities = {contract.PROBABILITIES: ("float", f"{faces}, -1")}
+    graphs = {contract.DETECT_FACES: leaf(pixels, detection, 2, card)}
+    for backbone in contract.BACKBONES:
+        graphs[contract.attributes_model(backbone)] = leaf(f"{pixels}, {boxes}", probabilities, 2, card)
+    for name, graph in graphs.items():
+        text = (CHECKOUT / "model_repository" / name / "config.pbtxt").read_text()
+        text = text.replace(f"[ {contract.MAX_FACES}", f"[ {faces}").replace("count: 2", "count: 1")
+        add_onnx(folder, name, graph, text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_server(
+    tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server], add_onnx: Callable[..., Path]
+) -> Server:
+    return serve(build(tmp_path_factory.mktemp("contract"), add_onnx), CHECKOUT / "ensembles")
+
+
+@pytest.fixture
+def client(tiny_server: Server) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(tiny_server.url) as client:
+        yield client
+
+
+def picture(data: bytes) -> triton.InferInput:
+    given = triton.InferInput(contract.IMAGE, [1, len(data)], "UINT8")
+    given.set_data_from_numpy(np.frombuffer(data, np.uint8)[np.newaxis])
+    return given
+
+
+def test_a_server_that_answers_by_the_contract_is_ready(tiny_server: Server) -> None:
+    assert list(tiny_server.models[contract.RECOMMEND_PRODUCTS].steps) == [
+        contract.DECODE,
+        contract.DETECT_FACES,
+        *map(contract.attributes_model, contract.BACKBONES),
+    ]
+
+
+def test_the_configurations_of_the_checkout_need_no_completion(tiny_server: Server) -> None:
+    assert all(model.is_complete for model in tiny_server.models.values())
+
+
+def test_asking_for_one_backbone_runs_that_backbone_alone(
+    tiny_server: Server, client: triton.InferenceServerClient, batches_run: Callable[..., int]
+) -> None:
+    before = {name: batches_run(tiny_server, name) for name in tiny_server.models if "attributes" in name}
+    asked, *others = (contract.attributes_model(backbone) for backbone in contract.BACKBONES)
+    wanted = [contract.FACE_COUNT, contract.probabilities_output(contract.BACKBONES[0])]
+    answer = client.infer(
+        contract.RECOMMEND_PRODUCTS,
+        [picture(canary.generated_picture())],
+        outputs=[triton.InferRequestedOutput(name) for name in wanted],
+    )
+    assert [answer.as_numpy(name).shape for name in wanted] == [(1, 1), (1, contract.MAX_FACES, 2)]
+    assert answer.as_numpy(contract.BOXES) is None
+    assert batches_run(tiny_server, asked, before[asked]) == before[asked] + 1
+    assert [batches_run(tiny_server, name) for name in others] == [before[name] for name in others]
+
+
+def test_a_refused_picture_keeps_status_and_reason_through_the_ensemble(
+    client: triton.InferenceServerClient,
+) -> None:
+    with pytest.raises(InferenceServerException, match="JPEG") as refused:
+        client.infer(contract.RECOMMEND_PRODUCTS, [picture(b"no picture at all")])
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("flaw", "message"),
+    [
+        ({"faces": contract.MAX_FACES // 2}, r"BOXES of shape \[1, 8, 4\], the contract says \[1, 16, 4\]"),
+        ({"card": b"no card"}, "gives a bad CARD"),
+    ],
+)
+def test_a_server_that_breaks_the_contract_is_not_ready(
+    tmp_path: Path,
+    serve: Callable[..., Server],
+    add_onnx: Callable[..., Path],
+    flaw: dict[str, object],
+    message: str,
+) -> None:
+    built = build(tmp_path / "built", add_onnx, **flaw)
+    (tmp_path / "served").mkdir()
+    shutil.move(built / contract.DETECT_FACES, tmp_path / "served" / contract.DETECT_FACES)
+    with pytest.raises(TritonFailedError, match=message):
+        serve(tmp_path / "served")
