@@ -52,11 +52,13 @@ class TritonPythonModel:
             path = model_file(folder, configuration)
             kind = args["model_instance_kind"]
             self.session = create_session(path, configuration, kind, int(args["model_instance_device_id"]))
-            self.signature = signature.Signature.of(self.session)
-            signature.validate(configuration, self.signature)
+            model = signature.Signature.of(self.session)
+            signature.validate(configuration, model)
             self.run_options = run_options(configuration)
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
+        given = (*model.inputs.values(), *model.initializers.values())
+        self.scalars = {tensor.name for tensor in given if not tensor.shape}
         self.batches = configuration["max_batch_size"] > 0
         self.output_dims = {entry["name"]: entry["dims"] for entry in configuration["output"]}
 
@@ -93,9 +95,8 @@ class TritonPythonModel:
         feed = {}
         for tensor in request.inputs():
             name, value = tensor.name(), tensor.as_numpy()
-            shape = {**self.signature.inputs, **self.signature.initializers}[name].shape
             feed[name] = _text(name, value) if value.dtype == object else value
-            if not shape:
+            if name in self.scalars:
                 feed[name] = feed[name].reshape(())
         return feed
 
