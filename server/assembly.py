@@ -80,8 +80,13 @@ def assemble_backends(installation: Installation, folder: Path) -> None:
         (folder / name / "model.py").symlink_to(CHECKOUT / "server" / "backends" / name / "model.py")
 
 
-def server_environment(repositories: Sequence[Path], environment: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables of tritonserver, made from those of this process."""
+def server_environment(
+    repositories: Sequence[Path], temporary: Path, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Environment variables of tritonserver, made from those of this process.
+
+    What the model processes write for a while goes to ``temporary``: they end without clearing it.
+    """
     scripts, packages = sysconfig.get_path("scripts"), sysconfig.get_path("purelib")
     changed = {
         **environment,
@@ -89,6 +94,7 @@ def server_environment(repositories: Sequence[Path], environment: Mapping[str, s
         "PYTHONPATH": _joined(
             packages, str(CHECKOUT / "client"), str(CHECKOUT), environment.get("PYTHONPATH")
         ),
+        "TMPDIR": str(temporary),
         REPOSITORIES_VARIABLE: _joined(*map(str, repositories)),
         # A process a model instance: the pools that numpy would start in each only take memory.
         "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),

@@ -140,7 +140,8 @@ class Server:
             backends = Path(self._folder.name) / "backends"
             backends.mkdir()
             assembly.assemble_backends(installation, backends)
-            self._process = self._launch(self._arguments(installation, repositories, backends), repositories)
+            environment = assembly.server_environment(repositories, backends.parent, os.environ)
+            self._process = self._launch(self._arguments(installation, repositories, backends), environment)
             self._wait_until_ready(began + self.options.ready_timeout_s)
         except BaseException:  # Ctrl-C while loading, too, must leave nothing behind
             self.stop()
@@ -148,7 +149,7 @@ class Server:
         self._model_processes = psutil.Process(self.pid).children(recursive=True)
         self.ready_s = time.monotonic() - began
 
-    def _launch(self, arguments: list[str], repositories: tuple[Path, ...]) -> subprocess.Popen[bytes]:
+    def _launch(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-I", bound.__file__, str(os.getpid()), *arguments]
         with open(f"{self.log}", "wb") as log:  # noqa: PTH123 - self.log is optional
             return subprocess.Popen(
@@ -156,7 +157,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=assembly.server_environment(repositories, os.environ),
+                env=environment,
                 # Ctrl-C in a terminal reaches the launcher alone, which then stops Triton in order.
                 process_group=0,
             )

@@ -147,6 +147,12 @@ async def test_jpegs_of_different_length_share_a_batch(
     assert batches_run(decode_server, "decode_without_gate", before) == before + 1
 
 
+def test_what_dali_writes_for_a_while_goes_with_the_server(decode_server: Server) -> None:
+    assert decode_server.log is not None
+    # DALI writes down the pipelines with conditionals, and its processes end without clearing that.
+    assert list(decode_server.log.parent.glob("__autograph_generated_file*"))
+
+
 async def test_the_gate_refuses_a_bomb_before_the_decoder_sees_it(decode_server: Server) -> None:
     # 100 megapixels of one colour are a file of half a megabyte.
     bomb = jpeg(Image.new("RGB", (10_000, 10_000)))
