@@ -6,10 +6,10 @@ refinement network sees its candidates at 24x24, the output network the remainin
 landmarks. Everything between the networks - pyramid, suppression, crops, ordering - happens in the
 graph too, for all pictures of a batch at once; nothing returns to Python in between.
 
-A candidate is known by its *cell*, the position of the proposal network that found it. Scores are dense
-over the cells of all pyramid levels, 0 where no candidate is left; each stage gathers the candidates,
-looks at exactly those, and writes their new scores back. So a picture's result does not depend on its
-neighbours in the batch, and no candidate at all is no special case.
+Between stages, candidates are rows of scores [N, C] and boxes [N, C, 4]. A score is the log-odds of a face
+(probabilities near 1 would tie in float32), and 0 where there is no candidate: what passes a stage is above.
+Each stage gathers the candidates of the whole batch, looks at exactly those, and writes their scores back.
+So a picture's result does not depend on its neighbours, and no candidate at all is no special case.
 
 Weights are those of the PyPI package ``mtcnn`` 1.0.0, which took them from the authors' own release.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,18 +27,18 @@ from typing import Any, Final
 import joblib
 import numpy as np
 import torch
-from adlens.contract import CANVAS, LANDMARK_NAMES, MAX_FACES
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adlens.contract import CANVAS, LANDMARK_NAMES, MAX_FACES
 from export.networks.ops import nms, roi_align
 
-MIN_FACE: Final = 30
+MIN_FACE: Final = 40
 """Side of the smallest faces looked for, in canvas pixels."""
 PYRAMID_FACTOR: Final = 0.709
 """Each level of the pyramid to the one before: half the area."""
-FACE_PROBABILITY: Final = (0.6, 0.7, 0.7)
-"""A candidate passes a stage above this probability; as in the authors' code, and the next three too."""
+PASSES: Final = tuple(math.log(p / (1 - p)) for p in (0.6, 0.7, 0.7))
+"""Log-odds above which a candidate passes each stage; the authors' probabilities, as all overlaps below."""
 LEVEL_OVERLAP: Final = 0.5
 """Suppression within a level of the pyramid, intersection over union."""
 STAGE_OVERLAP: Final = 0.7
@@ -48,7 +49,14 @@ NESTED_OVERLAP: Final = 0.7
 CELL: Final = 12
 """Side of what one position of the proposal network sees, in pixels of its level."""
 STRIDE: Final = 2
-PROPOSALS: Final = 300
+OCTAVES: Final = 6
+"""Halvings of the canvas, itself included, that levels and crops are taken from."""
+CROP_OCTAVES: Final = 4
+SAMPLES: Final = 1
+"""Bilinear samples a pixel and axis of a crop: the networks were trained on plain bilinear crops."""
+LEVEL_PROPOSALS: Final = 512
+"""Most candidates a picture after suppression within levels."""
+PROPOSALS: Final = 256
 """Most candidates a picture that the refinement network looks at."""
 FINALISTS: Final = 96
 """Most candidates a picture that reach the last suppression."""
@@ -78,10 +86,10 @@ class ProposalNet(nn.Module):
         self.face = nn.Conv2d(32, 2, 1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression [N, cells, 4] and face probability [N, cells] of ``pixels`` [N, 3, H, W], cells by row."""
+        """Regression [N, cells, 4] and log-odds [N, cells] of ``pixels`` [N, 3, H, W], cells by row."""
         features = self.trunk(pixels)
         regression = self.regression(features).flatten(2).transpose(1, 2)
-        return regression, _probability(self.face(features)).flatten(1)
+        return regression, _log_odds(self.face(features)).flatten(1)
 
 
 class RefinementNet(nn.Module):
@@ -103,9 +111,9 @@ class RefinementNet(nn.Module):
         self.face = nn.Linear(128, 2)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression [M, 4] and face probability [M] of ``crops`` [M, 3, 24, 24]."""
+        """Regression [M, 4] and log-odds [M] of ``crops`` [M, 3, 24, 24]."""
         features = self.trunk(crops)
-        return self.regression(features), _probability(self.face(features))
+        return self.regression(features), _log_odds(self.face(features))
 
 
 class OutputNet(nn.Module):
@@ -130,9 +138,9 @@ class OutputNet(nn.Module):
         self.face = nn.Linear(256, 2)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Regression [M, 4], landmarks [M, 10] (five x, five y) and face probability [M] of 48x48 ``crops``."""
+        """Regression [M, 4], landmarks [M, 10] (five x, five y), log-odds [M] of 48x48 ``crops``."""
         features = self.trunk(crops)
-        return self.regression(features), self.landmarks(features), _probability(self.face(features))
+        return self.regression(features), self.landmarks(features), _log_odds(self.face(features))
 
 
 class PReLU(nn.Module):
@@ -144,7 +152,7 @@ class PReLU(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Apply to ``values`` [N, channels, ...]."""
-        return functional.relu(values) - self.weight * functional.relu(-values)
+        return self.weight * values + (1 - self.weight) * functional.relu(values)
 
 
 class Flatten(nn.Module):
@@ -159,9 +167,9 @@ def _block(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, nn.Module
     return nn.Conv2d(inputs, outputs, kernel), PReLU(outputs, 4)
 
 
-def _probability(logits: Tensor) -> Tensor:
-    """Softmax of class 1 of two, ``logits`` [N, 2, ...]."""
-    return torch.sigmoid(logits[:, 1] - logits[:, 0])
+def _log_odds(logits: Tensor) -> Tensor:
+    """Log-odds of class 1 of two, ``logits`` [N, 2, ...]."""
+    return logits[:, 1] - logits[:, 0]
 
 
 class Mtcnn(nn.Module):
@@ -170,7 +178,8 @@ class Mtcnn(nn.Module):
     Attributes:
         sides: side of each level of the pyramid, in its pixels.
         cells: float32 [cells, 4], the box of every cell, x1, y1, x2, y2 in canvas pixels.
-        cells_apart: the same, each level moved to where it overlaps no other.
+        cells_apart: the same in pixels of their level, and each level moved to where it overlaps no other.
+            Whole numbers, as the overlap of two cells of a level may be LEVEL_OVERLAP exactly.
     """
 
     cells: Tensor
@@ -182,9 +191,10 @@ class Mtcnn(nn.Module):
         self.refinement = RefinementNet()
         self.output = OutputNet()
         self.sides = pyramid(min_face)
-        levels = [_level_cells(side) for side in self.sides]
-        self.register_buffer("cells", torch.cat(levels), persistent=False)
-        apart = [cells + 2 * CANVAS * level for level, cells in enumerate(levels)]
+        grids = [_grid(side) for side in self.sides]
+        cells = [grid * (CANVAS / side) for grid, side in zip(grids, self.sides, strict=True)]
+        apart = [grid + 2 * CANVAS * level for level, grid in enumerate(grids)]
+        self.register_buffer("cells", torch.cat(cells), persistent=False)
         self.register_buffer("cells_apart", torch.cat(apart), persistent=False)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -198,52 +208,60 @@ class Mtcnn(nn.Module):
             [N, K, 4] clipped to the canvas, FACE_SCORES float32 [N, K], LANDMARKS float32 [N, K, 5, 2]
             and FACE_COUNT int32 [N, 1], which may exceed K.
         """
-        picture = pixels.permute(0, 3, 1, 2).float()
-        scores, boxes = self._propose(picture)
-        scores, boxes = self._refine(picture, scores, boxes)
-        scores, boxes, landmarks = self._conclude(picture, scores, boxes)
+        octaves = _octaves(pixels.permute(0, 3, 1, 2).float())
+        scores, boxes = self._propose(octaves)
+        scores, boxes = self._refine(octaves, scores, boxes)
+        scores, boxes, landmarks = self._conclude(octaves, scores, boxes)
         return _fill_slots(scores, boxes, landmarks)
 
-    def _propose(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Candidates of the proposal network: scores [N, cells] and regressed boxes [N, cells, 4]."""
-        levels = [self.proposal(_normalised(level)) for level in _resized(picture, self.sides)]
+    def _propose(self, octaves: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Candidates of the proposal network: scores [N, C], 0 for none, and boxes [N, C, 4]."""
+        levels = [self.proposal(_normalised(_level(octaves, side))) for side in self.sides]
         regression = torch.cat([level[0] for level in levels], 1)
         scores = torch.cat([level[1] for level in levels], 1)
-        count, threshold = picture.shape[0], FACE_PROBABILITY[0]
-        apart = self.cells_apart.expand(count, -1, -1)
-        found = nms(apart, scores, LEVEL_OVERLAP, threshold, PROPOSALS * 2)
-        scores = _kept(scores, found)
-        found = nms(self.cells.expand(count, -1, -1), scores, STAGE_OVERLAP, threshold, PROPOSALS)
-        return _kept(scores, found), _moved(self.cells, regression)
+        apart = self.cells_apart.expand(scores.shape[0], -1, -1)
+        found = nms(apart, scores, LEVEL_OVERLAP, PASSES[0], LEVEL_PROPOSALS)
+        scores, cell = torch.topk(_kept(scores, found), LEVEL_PROPOSALS, 1)
+        cells = self.cells[cell]
+        found = nms(cells, scores, STAGE_OVERLAP, PASSES[0], PROPOSALS)
+        return _kept(scores, found), _moved(cells, _gathered(regression, cell))
 
-    def _refine(self, picture: Tensor, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def _refine(self, octaves: list[Tensor], scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Candidates that the refinement network lets pass, with its scores and boxes."""
-        found = torch.nonzero(scores)
-        row, cell = found[:, 0], found[:, 1]
-        squares = _squared(boxes[row, cell])
-        regression, probability = self.refinement(_normalised(roi_align(picture, squares, row, 24)))
-        scores = torch.zeros_like(scores).index_put((row, cell), probability)
-        boxes = boxes.index_put((row, cell), _moved(squares, regression))
-        found = nms(boxes, scores, STAGE_OVERLAP, FACE_PROBABILITY[1], PROPOSALS)
+        place, squares, crops = _crops(octaves, scores, boxes, 24)
+        regression, odds = self.refinement(_normalised(crops))
+        scores = torch.zeros_like(scores).index_put(place, odds)
+        boxes = boxes.index_put(place, _moved(squares, regression))
+        found = nms(boxes, scores, STAGE_OVERLAP, PASSES[1], PROPOSALS)
         return _kept(scores, found), boxes
 
-    def _conclude(self, picture: Tensor, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces by the output network: scores [N, C], 0 for none, boxes [N, C, 4], landmarks [N, C, 5, 2]."""
-        found = torch.nonzero(scores)
-        row, cell = found[:, 0], found[:, 1]
-        squares = _squared(boxes[row, cell])
-        regression, offsets, probability = self.output(_normalised(roi_align(picture, squares, row, 48)))
-        probability = torch.where(probability > FACE_PROBABILITY[2], probability, 0)
+    def _conclude(
+        self, octaves: list[Tensor], scores: Tensor, boxes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Faces: scores [N, C], 0 for none, boxes [N, C, 4], landmarks [N, C, 5, 2].
+
+        The output network looks twice, the second time at the few boxes that stay, from where it has
+        moved them itself. Not in the paper: what only looked like a face from one chance position goes, and
+        boxes and landmarks depend less on where the pyramid happened to find the face.
+        """
+        scores, boxes, _ = self._look(octaves, scores, boxes)
+        scores, order = torch.topk(scores, FINALISTS, 1)
+        boxes = _gathered(boxes, order)
+        return self._look(octaves, scores * _not_nested(boxes, scores), boxes)
+
+    def _look(self, octaves: list[Tensor], scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, boxes and landmarks [N, C, 5, 2] by the output network, of boxes that have a score."""
+        place, squares, crops = _crops(octaves, scores, boxes, 48)
+        regression, offsets, odds = self.output(_normalised(crops))
+        odds = torch.where(odds > PASSES[2], odds, 0)
         points = torch.stack(offsets.chunk(2, 1), 2)
         corner, size = squares[:, None, :2], squares[:, None, 2:] - squares[:, None, :2]
-        faces = torch.cat([_moved(squares, regression), (corner + size * points).flatten(1)], 1)
-        scores = torch.zeros_like(scores).index_put((row, cell), probability)
-        dense = torch.zeros(*scores.shape, 14).index_put((row, cell), faces)
-
-        scores, order = torch.topk(scores, FINALISTS, 1)
-        dense = torch.gather(dense, 1, order[:, :, None].expand(-1, -1, 14))
-        boxes, landmarks = dense[:, :, :4], dense[:, :, 4:].unflatten(2, (len(LANDMARK_NAMES), 2))
-        return scores * _not_nested(boxes, scores), boxes, landmarks
+        landmarks = torch.zeros(*scores.shape, len(LANDMARK_NAMES), 2, device=scores.device)
+        return (
+            torch.zeros_like(scores).index_put(place, odds),
+            boxes.index_put(place, _moved(squares, regression)),
+            landmarks.index_put(place, corner + size * points),
+        )
 
 
 def pyramid(min_face: int) -> list[int]:
@@ -255,23 +273,60 @@ def pyramid(min_face: int) -> list[int]:
     return sides
 
 
-def _level_cells(side: int) -> Tensor:
-    """Boxes [cells, 4] in canvas pixels of the cells of a level, by row."""
+def _grid(side: int) -> Tensor:
+    """Boxes [cells, 4] of the cells of a level, by row, in pixels of the level."""
     # The pooling rounds up: of an odd side, the last cell reaches one pixel out.
     start = torch.arange((side - CELL + 1) // STRIDE + 1) * STRIDE
     y, x = torch.meshgrid(start, start, indexing="ij")
     corner = torch.stack([x, y], 2).flatten(0, 1)
-    return torch.cat([corner, corner + CELL], 1) * (CANVAS / side)
+    return torch.cat([corner, corner + CELL], 1).float()
 
 
-def _resized(picture: Tensor, sides: list[int]) -> list[Tensor]:
-    """The levels of the pyramid: averaged down in halves while that is large enough, then bilinear."""
-    levels = []
-    for side in sides:
-        while picture.shape[-1] >= 2 * side:
-            picture = functional.avg_pool2d(picture, 2)
-        levels.append(functional.interpolate(picture, (side, side), mode="bilinear"))
-    return levels
+def _octaves(picture: Tensor) -> list[Tensor]:
+    """``picture`` [N, 3, CANVAS, CANVAS] and its averages over 2x2, 4x4, ... pixels."""
+    octaves = [picture]
+    for _ in range(1, OCTAVES):
+        octaves.append(functional.avg_pool2d(octaves[-1], 2))
+    return octaves
+
+
+def _level(octaves: list[Tensor], side: int) -> Tensor:
+    """A level of the pyramid, bilinear from the smallest octave that is no smaller, so without aliasing."""
+    octave = min((each for each in octaves if each.shape[-1] >= side), key=lambda each: each.shape[-1])
+    return functional.interpolate(octave, (side, side), mode="bilinear")
+
+
+def _crops(
+    octaves: list[Tensor], scores: Tensor, boxes: Tensor, size: int
+) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+    """What the next stage looks at: a square crop about every box that has a score.
+
+    Each is cut from the first octave in which it spans at most 2 ``size`` pixels: a crop of a large face
+    costs no more than one of a small face.
+
+    Args:
+        octaves: the picture and its averages.
+        scores: float32 [N, C], 0 for no candidate.
+        boxes: float32 [N, C, 4].
+        size: side of a crop.
+
+    Returns:
+        Place of the M candidates in ``scores`` (two int64 [M]), squares float32 [M, 4] in canvas pixels,
+        crops float32 [M, 3, size, size].
+    """
+    places = torch.nonzero(scores)
+    squares = _squared(boxes[places[:, 0], places[:, 1]])
+    side = squares[:, 2] - squares[:, 0]
+    orders, crops = [], []
+    for index, octave in enumerate(octaves[:CROP_OCTAVES]):
+        smallest = size << index if index > 0 else -1
+        largest = size << index + 1 if index < CROP_OCTAVES - 1 else float("inf")
+        here = torch.nonzero((side > smallest) & (side <= largest))[:, 0]
+        orders.append(here)
+        crops.append(roi_align(octave, squares[here] / (1 << index), places[here, 0], size, SAMPLES))
+    order = torch.cat(orders)
+    row, column = places[order].unbind(1)
+    return (row, column), squares[order], torch.cat(crops)
 
 
 def _normalised(pixels: Tensor) -> Tensor:
@@ -284,6 +339,11 @@ def _kept(scores: Tensor, found: Tensor) -> Tensor:
     return torch.zeros_like(scores).index_put(place, scores[place])
 
 
+def _gathered(values: Tensor, order: Tensor) -> Tensor:
+    """``values`` [N, C, width] in ``order`` [N, slots] of the second axis."""
+    return torch.gather(values, 1, order[:, :, None].expand(-1, -1, values.shape[2]))
+
+
 def _moved(boxes: Tensor, regression: Tensor) -> Tensor:
     """``boxes`` [..., 4] with each edge moved by ``regression`` [..., 4] in shares of their size."""
     size = boxes[..., 2:] - boxes[..., :2]
@@ -291,10 +351,13 @@ def _moved(boxes: Tensor, regression: Tensor) -> Tensor:
 
 
 def _squared(boxes: Tensor) -> Tensor:
-    """Squares about ``boxes`` [M, 4], on the same centres, as large as their longer sides."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
-    return torch.cat([centre - half, centre + half], 1)
+    """Squares about ``boxes`` [..., 4], as large as their longer sides, edges on whole pixels.
+
+    As in the authors' code; it also keeps the rounding errors of one stage from the crops of the next.
+    """
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = (boxes[..., 2:] - boxes[..., :2]).amax(-1, keepdim=True) / 2
+    return torch.cat([centre - half, centre + half], -1).round()
 
 
 def _not_nested(boxes: Tensor, scores: Tensor) -> Tensor:
@@ -328,12 +391,12 @@ def _fill_slots(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tenso
     present = (scores > 0).float()
     area = (boxes[:, :, 2:] - boxes[:, :, :2]).prod(2)
     order = torch.topk(area * present, MAX_FACES, 1).indices
-    present_there = torch.gather(present, 1, order)
-    boxes = torch.gather(boxes, 1, order[:, :, None].expand(-1, -1, 4)) * present_there[:, :, None]
-    points = order[:, :, None, None].expand(-1, -1, len(LANDMARK_NAMES), 2)
-    landmarks = torch.gather(landmarks, 1, points) * present_there[:, :, None, None]
-    count = present.sum(1, keepdim=True).to(torch.int32)
-    return boxes, torch.gather(scores, 1, order) * present_there, landmarks, count
+    filled = torch.gather(present, 1, order)
+    probability = torch.gather(torch.sigmoid(scores), 1, order) * filled
+    boxes = _gathered(boxes, order) * filled[:, :, None]
+    landmarks = _gathered(landmarks.flatten(2), order) * filled[:, :, None]
+    landmarks = landmarks.reshape(-1, MAX_FACES, len(LANDMARK_NAMES), 2)
+    return boxes, probability, landmarks, present.sum(1, keepdim=True).to(torch.int32)
 
 
 def load_mtcnn(min_face: int = MIN_FACE) -> Mtcnn:
@@ -343,7 +406,9 @@ def load_mtcnn(min_face: int = MIN_FACE) -> Mtcnn:
         FileNotFoundError: the package is not installed.
     """
     network = Mtcnn(min_face)
-    for part, path in zip((network.proposal, network.refinement, network.output), _weight_files(), strict=True):
+    for part, path in zip(
+        (network.proposal, network.refinement, network.output), _weight_files(), strict=True
+    ):
         _load(part, joblib.load(path))
     return network.eval()
 
@@ -358,7 +423,9 @@ def _weight_files() -> list[Path]:
     """Weights of the proposal, refinement and output networks; the package itself would import TensorFlow."""
     found = importlib.util.find_spec("mtcnn")
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError("the weights of MTCNN are in the package mtcnn 1.0.0: pip install 'mtcnn==1.0.0'")
+        raise FileNotFoundError(
+            "the weights of MTCNN are in the package mtcnn 1.0.0: pip install 'mtcnn==1.0.0'"
+        )
     folder = Path(found.submodule_search_locations[0], "assets", "weights")
     return [folder / f"{name}.lz4" for name in ("pnet", "rnet", "onet")]
 
