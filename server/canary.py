@@ -32,8 +32,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
     contract.FACE_SCORES: (1, contract.MAX_FACES),
     contract.LANDMARKS: (1, contract.MAX_FACES, len(contract.LANDMARK_NAMES), 2),
     contract.FACE_COUNT: (1, 1),
-    contract.PROBABILITIES: (1, contract.MAX_FACES, -1),
-    contract.CARD: (1, -1),
+    contract.PROBABILITIES: (1, contract.MAX_FACES, contract.MAX_LABELS),
+    contract.CARD: (1, contract.CARD_BYTES),
 }
 """Shapes of the contract's outputs for one picture; an output ``NAME_X`` is one of ``NAME``."""
 
@@ -93,9 +93,7 @@ def _check_output(model: str, name: str, value: npt.NDArray[Any] | None) -> None
     kind = next((each for each in SHAPES if name == each or name.startswith(f"{each}_")), None)
     if kind is None:
         return
-    if value.ndim != len(SHAPES[kind]) or any(
-        wanted not in (-1, size) for wanted, size in zip(SHAPES[kind], value.shape, strict=True)
-    ):
+    if value.shape != SHAPES[kind]:
         raise TritonFailedError(
             f"model '{model}' gives {name} of shape {list(value.shape)}, the contract says "
             f"{list(SHAPES[kind])}; build the models anew: make models"

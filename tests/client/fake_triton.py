@@ -57,13 +57,13 @@ def outputs_for(
         outputs[contract.card_output(model)] = np.frombuffer(card.to_bytes(), np.uint8)[None]
         if card.labels:
             name = contract.probabilities_output(model.removeprefix("attributes_"))
-            outputs[name] = np.zeros((1, slots, len(card.labels)), np.float32)
+            outputs[name] = np.zeros((1, slots, contract.MAX_LABELS), np.float32)
     for slot, (box, backbones) in enumerate(faces):
         outputs[contract.BOXES][0, slot] = box
         outputs[contract.FACE_SCORES][0, slot] = 0.99
         outputs[contract.LANDMARKS][0, slot] = np.array(box[:2]) + 10
         for backbone, probabilities in backbones.items():
-            outputs[contract.probabilities_output(backbone)][0, slot] = probabilities
+            outputs[contract.probabilities_output(backbone)][0, slot, : len(probabilities)] = probabilities
     return outputs
 
 

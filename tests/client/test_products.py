@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -20,7 +21,19 @@ from tests.client.fake_triton import CARDS, LABELS, Faces, outputs_for, response
 
 BIG = (100.0, 100.0, 180.0, 200.0)
 OTHER = (300.0, 100.0, 380.0, 200.0)
-SMALL = (10.0, 10.0, 34.0, 41.9)  # a crop of 1.75 x 31.9 = 55.8 canvas pixels, below MIN_CROP
+NEEDED = contract.MIN_CROP / min(contract.CROP_WIDTH, contract.CROP_ABOVE + 1 + contract.CROP_BELOW)
+"""Height, in canvas pixels, of a box whose crop's shorter side is MIN_CROP."""
+CROWDED = json.dumps(
+    {
+        "model": "attributes_dlib",
+        "weights": "a" * 16,
+        "starter": False,
+        "labels": [f"label {number}" for number in range(contract.MAX_LABELS + 1)],
+        "skill": [0.5] * (contract.MAX_LABELS + 1),
+    }
+).encode()
+"""A card of one label more than PROBABILITIES has columns."""
+SMALL = (10.0, 10.0, 34.0, 10.0 + NEEDED - 0.1)
 
 
 def answer(
@@ -28,6 +41,10 @@ def answer(
 ) -> PictureAnswer:
     outputs = outputs_for(size, faces, **options)  # type: ignore[arg-type]
     return products.interpret(response(outputs), "photo.jpg", catalogue or Catalogue.default())
+
+
+def card_tensor(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.frombuffer(data.ljust(contract.CARD_BYTES), np.uint8)[np.newaxis]
 
 
 def dlib(hat: float, beard: float, eyewear: float) -> dict[str, tuple[float, ...]]:
@@ -87,11 +104,14 @@ def test_faces_too_small_are_listed_with_their_size_and_decide_nothing() -> None
     assert found.outcome is Outcome.FACES_TOO_SMALL
     assert found.faces[0].too_small
     assert found.product is None
-    assert "64 pixels high, and 64 are needed" in found.warnings[0]
+    assert found.warnings[0].startswith("1 of 1 faces too small")
+    high, needed = map(int, re.findall(r"\d+", found.warnings[0])[2:])
+    assert (high, needed) == (math.floor(2 * (NEEDED - 0.1)), math.ceil(2 * NEEDED))
+    assert high < needed
 
 
 def test_a_face_just_large_enough_decides() -> None:
-    large_enough = (10.0, 10.0, 34.0, 42.0)  # 1.75 x 32 = 56 = MIN_CROP
+    large_enough = (10.0, 10.0, 34.0, 10.0 + math.ceil(NEEDED))
     assert answer([(large_enough, dlib(0.9, 0.1, 0.1))]).product == "hat"
 
 
@@ -172,9 +192,11 @@ def test_a_detector_on_starter_weights_is_warned_of() -> None:
     [
         ("BOXES", None, "no output BOXES"),
         ("CARD_ATTRIBUTES_DLIB", None, "no card of the backbone dlib"),
-        ("CARD_ATTRIBUTES_DLIB", np.frombuffer(b"[]", np.uint8)[None], "not a model card"),
-        ("PROBABILITIES_DLIB", np.zeros((1, 16, 2), np.float32), r"\[1, 16, 2\], not \[1, 16, 3\]"),
-        ("PROBABILITIES_DLIB", np.full((1, 16, 3), np.nan, np.float32), "not finite"),
+        ("CARD_ATTRIBUTES_DLIB", card_tensor(b"[]"), "not a model card"),
+        ("CARD_ATTRIBUTES_DLIB", card_tensor(b"")[:, :-1], r"CARD_ATTRIBUTES_DLIB is \[1, 2047\]"),
+        ("CARD_ATTRIBUTES_DLIB", card_tensor(CROWDED), "33 labels"),
+        ("PROBABILITIES_DLIB", np.zeros((1, 16, 3), np.float32), r"\[1, 16, 3\], not \[1, 16, 32\]"),
+        ("PROBABILITIES_DLIB", np.full((1, 16, 32), np.nan, np.float32), "not finite"),
         ("PICTURE_SIZE", np.zeros((2, 2), np.int32), r"PICTURE_SIZE is \[2, 2\]"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import adlens
-from adlens import errors
+from adlens import contract, errors
 from adlens.answers import Failure, Outcome, PictureAnswer
 from adlens.recommender import AsyncRecommender, Recommender
 from tests.client.conftest import Album, Paint
@@ -185,6 +185,7 @@ def test_the_package_gives_out_its_public_names() -> None:
 
 
 def test_colours_of_the_fake_are_told_apart(recommender: Recommender) -> None:
+    side = 2 * contract.MIN_CROP  # a face takes half of it
     for what in COLOURS:
-        answer = recommender.recommend_products(np.full((64, 64, 3), COLOURS[what], np.uint8))
+        answer = recommender.recommend_products(np.full((side, side, 3), COLOURS[what], np.uint8))
         assert answer.label == (what if what in ("hat", "beard", "eyewear") else None)

@@ -26,31 +26,18 @@ CARD = contract.ModelCard(
 ).to_bytes()
 
 
-def leaf(inputs: str, outputs: dict[str, tuple[str, str]], labels: int, card: bytes = CARD) -> str:
+def leaf(inputs: str, outputs: dict[str, tuple[str, str]], card: bytes = CARD) -> str:
     """A graph of zeros with a card; each output is its type, and its dims after the batch."""
+    constants = [f"uint8[1, {len(card)}] text = {{{', '.join(map(str, card))}}}", "int64[1] one = {1}"]
     lines = ["batch = Shape <start = 0, end = 1> (PIXELS)"]
-    constants = [f"uint8[1, {len(card)}] text = {{{', '.join(map(str, card))}}}"]
-    constants += [f"bool[{len(card)}] all = {{{', '.join('1' * len(card))}}}"]
-    constants += [f"bool[{labels}] labels = {{{', '.join('1' * labels)}}}"]
+    lines += ["rows = Concat <axis = 0> (batch, one)", "CARD = Expand (text, rows)"]
+    declared = [f"uint8[n, {len(card)}] CARD"]
     for name, (kind, dims) in outputs.items():
-        sizes = dims.replace("-1", str(labels)).split(", ")
-        constants.append(f"int64[{len(sizes)}] dims_{name} = {{{', '.join(sizes)}}}")
+        constants.append(f"int64[{dims.count(',') + 1}] dims_{name} = {{{dims}}}")
         lines.append(f"shape_{name} = Concat <axis = 0> (batch, dims_{name})")
-        zeros = f"ConstantOfShape <value = {kind}[1] {{0}}> (shape_{name})"
-        # Compress hides from shape inference how many columns there are, as open dims must be open.
-        if "-1" in dims:
-            lines += [f"zeros_{name} = {zeros}", f"{name} = Compress <axis = 2> (zeros_{name}, labels)"]
-        else:
-            lines.append(f"{name} = {zeros}")
-    lines += ["one = Constant <value = int64[1] {1}> ()", "rows = Concat <axis = 0> (batch, one)"]
-    lines += ["cards = Expand (text, rows)", "CARD = Compress <axis = 1> (cards, all)"]
-    declared = [
-        f"{kind}[n, {dims.replace('-1', f'open_{name}')}] {name}" for name, (kind, dims) in outputs.items()
-    ]
-    return (
-        f"({inputs}) => ({', '.join([*declared, 'uint8[n, c] CARD'])}) <{', '.join(constants)}> "
-        f"{{ {' '.join(lines)} }}"
-    )
+        lines.append(f"{name} = ConstantOfShape <value = {kind}[1] {{0}}> (shape_{name})")
+        declared.append(f"{kind}[n, {dims}] {name}")
+    return f"({inputs}) => ({', '.join(declared)}) <{', '.join(constants)}> {{ {' '.join(lines)} }}"
 
 
 def build(
@@ -65,10 +52,10 @@ def build(
         contract.LANDMARKS: ("float", f"{faces}, 5, 2"),
         contract.FACE_COUNT: ("int32", "1"),
     }
-    probabilities = {contract.PROBABILITIES: ("float", f"{faces}, -1")}
-    graphs = {contract.DETECT_FACES: leaf(pixels, detection, 2, card)}
+    probabilities = {contract.PROBABILITIES: ("float", f"{faces}, {contract.MAX_LABELS}")}
+    graphs = {contract.DETECT_FACES: leaf(pixels, detection, card)}
     for backbone in contract.BACKBONES:
-        graphs[contract.attributes_model(backbone)] = leaf(f"{pixels}, {boxes}", probabilities, 2, card)
+        graphs[contract.attributes_model(backbone)] = leaf(f"{pixels}, {boxes}", probabilities, card)
     for name, graph in graphs.items():
         text = (CHECKOUT / "model_repository" / name / "config.pbtxt").read_text()
         text = text.replace(f"[ {contract.MAX_FACES}", f"[ {faces}").replace("count: 2", "count: 1")
@@ -118,7 +105,8 @@ def test_asking_for_one_backbone_runs_that_backbone_alone(
         [picture(canary.generated_picture())],
         outputs=[triton.InferRequestedOutput(name) for name in wanted],
     )
-    assert [answer.as_numpy(name).shape for name in wanted] == [(1, 1), (1, contract.MAX_FACES, 2)]
+    shapes = [(1, 1), (1, contract.MAX_FACES, contract.MAX_LABELS)]
+    assert [answer.as_numpy(name).shape for name in wanted] == shapes
     assert answer.as_numpy(contract.BOXES) is None
     assert batches_run(tiny_server, asked, before[asked]) == before[asked] + 1
     assert [batches_run(tiny_server, name) for name in others] == [before[name] for name in others]
@@ -136,7 +124,7 @@ def test_a_refused_picture_keeps_status_and_reason_through_the_ensemble(
     ("flaw", "message"),
     [
         ({"faces": contract.MAX_FACES // 2}, r"BOXES of shape \[1, 8, 4\], the contract says \[1, 16, 4\]"),
-        ({"card": b"no card"}, "gives a bad CARD"),
+        ({"card": b"no card".ljust(contract.CARD_BYTES)}, "gives a bad CARD"),
     ],
 )
 def test_a_server_that_breaks_the_contract_is_not_ready(

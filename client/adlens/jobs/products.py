@@ -142,12 +142,11 @@ def _outcome(faces: Sequence[Face], label: str | None) -> Outcome:
 
 
 def _output(response: InferResponse, name: str, shape: tuple[int, ...]) -> Array:
-    """The output ``name`` for the one picture of the batch; -1 in ``shape`` stands for any size."""
+    """The output ``name``, of ``shape``, for the one picture of the batch."""
     array = response.outputs.get(name)
     if array is None:
         raise ServerFault(f"{response.model_name} gave no output {name}; is the server of another version?")
-    fits = array.ndim == len(shape) + 1 and array.shape[0] == 1
-    if not fits or any(want not in (-1, size) for size, want in zip(array.shape[1:], shape, strict=True)):
+    if array.shape != (1, *shape):
         raise ServerFault(f"{response.model_name}: {name} is {list(array.shape)}, not {[1, *shape]}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ServerFault(f"{response.model_name}: {name} holds numbers that are not finite")
@@ -158,6 +157,8 @@ def _output(response: InferResponse, name: str, shape: tuple[int, ...]) -> Array
 @lru_cache(maxsize=64)
 def _card(data: bytes) -> ModelCard:
     card = ModelCard.from_bytes(data)
+    if len(card.labels) > contract.MAX_LABELS:
+        raise ValueError(f"card of {card.model}: {len(card.labels)} labels for {contract.MAX_LABELS} columns")
     if len(card.labels) != len(card.skill) or not all(0 <= skill <= 1 for skill in card.skill):
         raise ValueError(f"card of {card.model}: {len(card.labels)} labels and skills {card.skill}")
     return card
@@ -167,7 +168,7 @@ def _cards(response: InferResponse) -> dict[str, ModelCard]:
     """Cards of all leaf models, by output."""
     names = [name for name in response.outputs if name.startswith(contract.card_output(""))]
     try:
-        return {name: _card(_output(response, name, (-1,)).tobytes()) for name in names}
+        return {name: _card(_output(response, name, (contract.CARD_BYTES,)).tobytes()) for name in names}
     except ValueError as error:
         raise ServerFault(f"{response.model_name}: {error}") from error
 
@@ -184,8 +185,9 @@ def _backbones(response: InferResponse, cards: Mapping[str, ModelCard]) -> Itera
         card = cards.get(contract.card_output(contract.attributes_model(name)))
         if card is None:
             raise ServerFault(f"{response.model_name} gave no card of the backbone {name}")
-        shape = (contract.MAX_FACES, len(card.labels))
-        yield _Backbone(name, card, _output(response, contract.probabilities_output(name), shape))
+        shape = (contract.MAX_FACES, contract.MAX_LABELS)
+        columns = _output(response, contract.probabilities_output(name), shape)
+        yield _Backbone(name, card, columns[:, : len(card.labels)])
 
 
 def _faces(
@@ -245,7 +247,7 @@ def _size_warnings(faces: Sequence[Face], found: int, height: int, width: int) -
     """Say which faces found played no part, and why."""
     if found > contract.MAX_FACES:
         yield f"{found} faces found; only the {contract.MAX_FACES} largest are judged"
-    small = [round(face.box.height) for face in faces if face.too_small]
+    small = [math.floor(face.box.height) for face in faces if face.too_small]
     if small:
         scale = contract.letterbox_scale(height, width)
         needed = math.ceil(contract.MIN_CROP / _SHORTER_CROP_SIDE / scale)

@@ -1,0 +1,145 @@
+"""The contract: cards travel whole or not at all, and every ``config.pbtxt`` says what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+
+from adlens import contract
+from adlens.contract import ModelCard
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+REPOSITORIES = ("model_repository", "ensembles")
+CONFIGURATIONS = {
+    str(path.relative_to(CHECKOUT)): path
+    for repository in REPOSITORIES
+    for path in sorted((CHECKOUT / repository).rglob("*.pbtxt"))
+}
+LEAVES = (contract.DETECT_FACES, *map(contract.attributes_model, contract.BACKBONES))
+"""Models with a card."""
+
+TENSORS = {
+    contract.IMAGE: ("UINT8", [-1]),
+    contract.PIXELS: ("UINT8", [contract.CANVAS, contract.CANVAS, 3]),
+    contract.PICTURE_SIZE: ("INT32", [2]),
+    contract.BOXES: ("FP32", [contract.MAX_FACES, 4]),
+    contract.FACE_SCORES: ("FP32", [contract.MAX_FACES]),
+    contract.LANDMARKS: ("FP32", [contract.MAX_FACES, len(contract.LANDMARK_NAMES), 2]),
+    contract.FACE_COUNT: ("INT32", [1]),
+    contract.PROBABILITIES: ("FP32", [contract.MAX_FACES, contract.MAX_LABELS]),
+    contract.CARD: ("UINT8", [contract.CARD_BYTES]),
+}
+TENSORS |= {
+    contract.probabilities_output(backbone): TENSORS[contract.PROBABILITIES]
+    for backbone in contract.BACKBONES
+}
+TENSORS |= {contract.card_output(leaf): TENSORS[contract.CARD] for leaf in LEAVES}
+"""Type and dims, without the batch, of every tensor."""
+
+FACES = [contract.BOXES, contract.FACE_SCORES, contract.LANDMARKS, contract.FACE_COUNT]
+MODELS = {
+    contract.DECODE: ([contract.IMAGE], [contract.PIXELS, contract.PICTURE_SIZE]),
+    contract.DETECT_FACES: ([contract.PIXELS], [*FACES, contract.CARD]),
+    contract.RECOMMEND_PRODUCTS: (
+        [contract.IMAGE],
+        [
+            contract.PICTURE_SIZE,
+            *FACES,
+            *map(contract.probabilities_output, contract.BACKBONES),
+            *map(contract.card_output, LEAVES),
+        ],
+    ),
+}
+MODELS |= {
+    contract.attributes_model(backbone): (
+        [contract.PIXELS, contract.BOXES, contract.FACE_COUNT],
+        [contract.PROBABILITIES, contract.CARD],
+    )
+    for backbone in contract.BACKBONES
+}
+"""Inputs and outputs of every model, in order."""
+
+CARD = ModelCard("attributes_dlib", "0123456789abcdef", False, ("hat", "Bärtchen"), (0.9, 0.123456789))
+
+
+def configuration(path: Path) -> ModelConfig:
+    return text_format.Parse(path.read_text(), ModelConfig())
+
+
+def test_a_card_comes_back_as_it_went() -> None:
+    assert ModelCard.from_bytes(CARD.to_bytes()) == CARD
+
+
+def test_every_card_has_the_same_length() -> None:
+    for card in (CARD, ModelCard(contract.DETECT_FACES, "0" * 16, True)):
+        assert len(card.to_bytes()) == contract.CARD_BYTES
+
+
+def test_there_is_room_for_as_many_labels_as_columns() -> None:
+    labels = tuple(f"label of usual length {number}" for number in range(contract.MAX_LABELS))
+    card = ModelCard("attributes_resnet50", "0" * 16, False, labels, (1 / 3,) * len(labels))
+    assert ModelCard.from_bytes(card.to_bytes()) == card
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (("x" * contract.CARD_BYTES,), r"21\d\d bytes and 1 labels; at most 2048 and 32"),
+        (("x",) * (contract.MAX_LABELS + 1), r"33 labels; at most 2048 and 32"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(labels: tuple[str, ...], reason: str) -> None:
+    card = ModelCard("attributes_dlib", "0" * 16, False, labels, (0.5,) * len(labels))
+    with pytest.raises(ValueError, match=reason):
+        card.to_bytes()
+
+
+def test_what_a_newer_server_adds_to_a_card_is_ignored() -> None:
+    newer = json.loads(CARD.to_bytes()) | {"trained": "2031-01-01"}
+    assert ModelCard.from_bytes(json.dumps(newer).encode()) == CARD
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b" " * contract.CARD_BYTES, b"[]", b"{}", b"\xff\xfe\xfd", CARD.to_bytes()[:80]]
+)
+def test_what_is_no_card_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the reason is json's, and differs
+        ModelCard.from_bytes(data)
+
+
+def test_every_model_of_the_contract_has_a_configuration() -> None:
+    assert {path.parent.name for path in CONFIGURATIONS.values()} == set(MODELS)
+
+
+@pytest.mark.parametrize("file", CONFIGURATIONS)
+def test_a_configuration_declares_the_tensors_of_the_contract(file: str) -> None:
+    declared = configuration(CONFIGURATIONS[file])
+    inputs, outputs = MODELS[CONFIGURATIONS[file].parent.name]
+    assert [tensor.name for tensor in declared.input] == inputs
+    assert [tensor.name for tensor in declared.output] == outputs
+    for tensor in (*declared.input, *declared.output):
+        kind = DataType.Name(tensor.data_type).removeprefix("TYPE_")
+        assert (kind, list(tensor.dims)) == TENSORS[tensor.name], tensor.name
+
+
+@pytest.mark.parametrize("file", CONFIGURATIONS)
+def test_a_configuration_allows_the_largest_batch_of_the_contract(file: str) -> None:
+    assert configuration(CONFIGURATIONS[file]).max_batch_size == contract.MAX_BATCH
+
+
+def test_the_ensemble_gives_each_leaf_s_own_outputs_under_the_names_of_the_contract() -> None:
+    path = CHECKOUT / "ensembles" / contract.RECOMMEND_PRODUCTS / "config.pbtxt"
+    steps = configuration(path).ensemble_scheduling.step
+    assert [step.model_name for step in steps] == [contract.DECODE, *LEAVES]
+    for step in steps:
+        renamed = {contract.CARD: contract.card_output(step.model_name)}
+        if step.model_name != contract.DETECT_FACES:
+            backbone = step.model_name.removeprefix(contract.attributes_model(""))
+            renamed[contract.PROBABILITIES] = contract.probabilities_output(backbone)
+        inputs, outputs = MODELS[step.model_name]
+        assert dict(step.input_map) == {name: name for name in inputs}
+        assert dict(step.output_map) == {name: renamed.get(name, name) for name in outputs}
