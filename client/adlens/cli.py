@@ -1,7 +1,7 @@
 """The command line: ``adlens products`` and ``adlens health``.
 
 Answers go to standard output while the rest is still running, failures to standard error. Exit
-codes: 0 all answered; 1 some inputs failed; 2 wrong usage; 3 the server failed.
+codes: 0 all answered; 1 some inputs failed; 2 wrong usage; 3 the server failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from adlens.transport import Tls
 SOME_FAILED: Final = 1
 WRONG_USAGE: Final = 2
 SERVER_FAILED: Final = 3
+INTERRUPTED: Final = 130
+"""What shells report of a program that Ctrl-C ended (128 + SIGINT)."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -51,7 +53,18 @@ def _connection_options(command: _Command) -> _Command:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Interruptible(click.Group):
+    """Exits with INTERRUPTED on Ctrl-C; click itself would exit with 1, which is SOME_FAILED here."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Interruptible, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="adlens")
 def main() -> None:
     """From a picture to a marketing decision. Every option can also be set as ADLENS_<OPTION>."""
@@ -103,7 +116,11 @@ def products(
             tqdm(unit=" pictures", disable=None, total=0, leave=False) as bar,
         ):
             run = _Products(front, report, drawings, bar, workers)
-            code = run(_targets(paths, recursive))
+            try:
+                code = run(_targets(paths, recursive))
+            except KeyboardInterrupt:
+                run.interrupted()
+                raise
     except InvalidConfiguration as error:
         raise click.UsageError(str(error)) from error
     sys.exit(code)
@@ -153,6 +170,7 @@ class _Products:
         self._code = 0
         self._gone = False
         self._not_sent = 0
+        self._done = 0
 
     def __call__(self, targets: Iterator[_Target]) -> int:
         """Work through ``targets``; the exit code."""
@@ -171,6 +189,10 @@ class _Products:
             self._complain(f"{self._not_sent} more were not sent, as the server failed before")
         return self._code
 
+    def interrupted(self) -> None:
+        """Say how far the run came."""
+        self._complain(f"interrupted after {self._done} picture{'' if self._done == 1 else 's'}")
+
     def _pictures(self, paths: list[Path]) -> None:
         self._expect(len(paths))
         for answer in self._front.recommend_many(paths, workers=self._workers):
@@ -188,6 +210,7 @@ class _Products:
         self._show(answer, self._draw(lambda drawings: drawings.user(answer, user.folder, user.root)))
 
     def _picture(self, answer: PictureAnswer | Failure, user: _User | None = None) -> None:
+        self._done += 1
         self._bar.update()
         if isinstance(answer, Failure):
             self._failed(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -212,3 +213,18 @@ def test_results_are_printed_while_the_rest_is_still_running(triton: FakeTriton,
         assert triton.calls < len(paths)
         process.stdout.read()
     assert process.returncode == 0
+
+
+def test_ctrl_c_is_exit_code_130_and_says_how_far_the_run_came(triton: FakeTriton, paint: Paint) -> None:
+    triton.delay_s = 0.3
+    paths = [str(paint(f"{number}.jpg", "hat")) for number in range(20)]
+    command = [sys.executable, "-m", "adlens.cli", "products", *paths, "--url", triton.url, "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        others, complaints = process.communicate()
+    answered = len([first, *others.splitlines()])
+    assert process.returncode == 130
+    assert complaints == f"error: interrupted after {answered} picture{'s' * (answered > 1)}\n"
+    assert triton.calls < len(paths)
