@@ -40,6 +40,8 @@ KINDS = {
     "CMYK": jpeg(scene(200, 300).convert("CMYK")),
     "progressive": jpeg(scene(200, 300), progressive=True),
     "whole colour": jpeg(scene(200, 300), subsampling=0),
+    "one pixel high, shrunk": jpeg(scene(1, 4000)),
+    "one pixel wide, shrunk": jpeg(scene(4000, 1)),
     **{f"EXIF orientation {turn}": jpeg(scene(200, 300), turn) for turn in range(1, 9)},
     "large, EXIF orientation 6": jpeg(scene(900, 1200), 6),
 }
