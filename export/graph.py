@@ -8,8 +8,10 @@ tolerance that was fixed beforehand. It never widens the tolerance to what it sa
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,9 +21,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from adlens import contract
-from torch import Tensor, nn
+from torch import Tensor
 
+from adlens import contract
+from export.networks.card import Carded
 from export.networks.ops import TRANSLATIONS
 
 OPSET: Final = 18
@@ -65,15 +68,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Signature:
-    """Names of a graph's tensors, and outputs whose second axis is left open (``labels``, ``bytes``)."""
+    """Names of a graph's tensors, in order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    open_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 def write_model(
-    network: nn.Module,
+    network: Carded,
     signature: Signature,
     batches: Sequence[tuple[Tensor, ...]],
     manifest: Manifest,
@@ -115,49 +117,44 @@ def write_model(
     return written
 
 
-def to_onnx(network: nn.Module, signature: Signature, example: tuple[Tensor, ...]) -> bytes:
+def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) -> bytes:
     """The serialised graph of ``network``, its batch axis dynamic."""
     batch = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.onnx.export(
-        network.eval(),
-        example,
-        dynamo=True,
-        input_names=list(signature.inputs),
-        output_names=list(signature.outputs),
-        dynamic_shapes=tuple({0: batch} for _ in example),
-        opset_version=OPSET,
-        custom_translation_table=TRANSLATIONS,
-        optimize=True,
-        verbose=False,
-    )
+    # The exporter reports at length on torchvision, which we do not have, and on its own deprecations.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            dynamo=True,
+            input_names=list(signature.inputs),
+            output_names=list(signature.outputs),
+            dynamic_shapes=(tuple({0: batch} for _ in example),),
+            opset_version=OPSET,
+            custom_translation_table=TRANSLATIONS,
+            optimize=True,
+            verbose=False,
+        )
     if program is None:
         raise ParityError("the exporter returned no graph")
     model = program.model_proto
-    _name_axes(model, signature)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
-def _name_axes(model: onnx.ModelProto, signature: Signature) -> None:
-    """Call the first axis of every input and output ``batch``, and leave the declared axes open.
-
-    A fixed size behind an open axis (three labels) would tie the served configuration to it.
-    """
-    for value in (*model.graph.input, *model.graph.output):
-        axes = value.type.tensor_type.shape.dim
-        axes[0].dim_param = "batch"
-        for axis, name in signature.open_axes.get(value.name, {}).items():
-            axes[axis].dim_param = name
-
-
-def difference(network: nn.Module, graph: bytes, signature: Signature, rows: tuple[Tensor, ...]) -> float:
+def difference(network: Carded, graph: bytes, signature: Signature, rows: tuple[Tensor, ...]) -> float:
     """Largest absolute difference between torch and ONNX Runtime over all outputs."""
     with torch.no_grad():
         expected = network(*rows)
     session = open_session(graph)
     feeds = {name: tensor.numpy() for name, tensor in zip(signature.inputs, rows, strict=True)}
     worst = 0.0
-    for name, want, got in zip(signature.outputs, expected, session.run(list(signature.outputs), feeds), strict=True):
+    for name, want, got in zip(
+        signature.outputs, expected, session.run(list(signature.outputs), feeds), strict=True
+    ):
         if tuple(want.shape) != got.shape:
             raise ParityError(f"{name}: torch gives {tuple(want.shape)}, ONNX Runtime {got.shape}")
         gap = np.abs(want.numpy().astype(np.float64) - got.astype(np.float64))

@@ -1,0 +1,1 @@
+"""Throughput: the served pipeline against its own ceiling."""

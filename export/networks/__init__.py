@@ -1,0 +1,1 @@
+"""Networks in torch, and the operators they need beyond torch's own."""

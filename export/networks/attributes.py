@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from adlens import contract
 from torch import Tensor, nn
+from torch.nn import functional
 
+from adlens import contract
 from export.networks.backbones import Backbone
 from export.networks.ops import roi_align
 
@@ -37,37 +38,36 @@ def crop_faces(pixels: Tensor, boxes: Tensor, picture: Tensor, size: int) -> Ten
         picture: int64 [M], row of ``pixels`` for each box.
         size: side of a chip, in pixels.
     """
-    return roi_align(pixels.permute(0, 3, 1, 2).float(), boxes, picture, size)
+    chips: Tensor = roi_align(pixels.permute(0, 3, 1, 2).float(), boxes, picture, size)
+    return chips
 
 
 class AttributeNetwork(nn.Module):
-    """PIXELS, BOXES, FACE_COUNT -> PROBABILITIES, CARD, as ``adlens.contract`` describes them."""
-
-    card: Tensor
+    """PIXELS, BOXES, FACE_COUNT -> PROBABILITIES, as ``adlens.contract`` describes them."""
 
     def __init__(self, backbone: Backbone, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.backbone = backbone
         self.labels = labels
         self.tails = nn.ModuleDict({label: backbone.new_tail() for label in labels})
-        self.register_buffer("card", torch.zeros(0, dtype=torch.uint8), persistent=False)
 
     def logits(self, chips: Tensor) -> Tensor:
         """Chips float32 [M, 3, size, size] in [0, 255] -> logits [M, labels]: trunk once, then the tails."""
         shared = self.backbone.trunk(chips)
         return torch.cat([tail(shared) for tail in self.tails.values()], dim=1)
 
-    def forward(self, pixels: Tensor, boxes: Tensor, face_count: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities float32 [N, K, labels], 0 in empty slots, and the card, uint8 [N, bytes]."""
+    def forward(self, pixels: Tensor, boxes: Tensor, face_count: Tensor) -> Tensor:
+        """Probabilities float32 [N, K, MAX_LABELS], 0 in empty slots and behind the last label."""
         pictures, slots = boxes.shape[0], boxes.shape[1]
         filled = torch.arange(slots, device=boxes.device) < face_count
         index = filled.flatten().nonzero().squeeze(1)
         crops = crop_boxes(boxes.reshape(-1, 4)[index])
         chips = crop_faces(pixels, crops, index // slots, self.backbone.size)
         found = self.logits(chips).sigmoid()
-        flat = torch.zeros(pictures * slots, found.shape[1], device=boxes.device)
+        found = functional.pad(found, (0, contract.MAX_LABELS - len(self.labels)))
+        flat = torch.zeros(pictures * slots, contract.MAX_LABELS, device=boxes.device)
         flat = flat.index_put((index,), found)
-        return flat.reshape(pictures, slots, -1), self.card.expand(pictures, -1)
+        return flat.reshape(pictures, slots, -1)
 
 
 def digest(network: nn.Module) -> str:
@@ -77,8 +77,3 @@ def digest(network: nn.Module) -> str:
         total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         total.update(value.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
-
-
-def card_tensor(card: contract.ModelCard) -> Tensor:
-    """The card as a uint8 vector, ready to be a buffer of a graph."""
-    return torch.frombuffer(bytearray(card.to_bytes()), dtype=torch.uint8)

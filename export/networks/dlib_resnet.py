@@ -64,6 +64,8 @@ def _padded_to(x: Tensor, other: Tensor) -> Tensor:
 class DlibResNet(nn.Module):
     """Face chips float32 [M, 3, 150, 150], RGB in [0, 255] -> descriptors float32 [M, 128]."""
 
+    mean: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(_MEAN_RGB).reshape(1, 3, 1, 1), persistent=False)
@@ -131,7 +133,7 @@ def load_dlib_resnet() -> DlibResNet:
         for conv in convolutions:
             weights, affine = next(tensors), next(tensors)
             gamma, beta = affine.chunk(2)
-            kernel, bias = weights.split([conv.weight.numel(), conv.out_channels])
+            kernel, bias = weights[: conv.weight.numel()], weights[conv.weight.numel() :]
             conv.weight.copy_(kernel.reshape(conv.weight.shape) * gamma.reshape(-1, 1, 1, 1))
             if conv.bias is not None:
                 conv.bias.copy_(bias * gamma + beta)

@@ -6,6 +6,8 @@ torchvision ``models/resnet.py``, from which the names come.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -76,11 +78,12 @@ def _layer(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential
 def fold_batch_norm(module: nn.Module) -> None:
     """Fold every batch normalisation into the convolution before it, in place.
 
-    A pair is a convolution and the normalisation that stands next in its module. The network computes the same as in
-    evaluation mode, faster; and the exporter cannot trace a normalisation over an unknown number of faces.
+    A pair is a convolution and the normalisation that stands next in its module. The network computes what
+    it did in evaluation mode, faster; and the exporter cannot trace a normalisation over an unknown number
+    of faces.
     """
     children = list(module.named_children())
-    for (name, first), (next_name, second) in zip(children, children[1:], strict=False):
+    for (name, first), (next_name, second) in pairwise(children):
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(first.eval(), second.eval()))
             setattr(module, next_name, nn.Identity())

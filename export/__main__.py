@@ -1,0 +1,183 @@
+"""Build the model repository: ``python -m export`` (or ``make models``).
+
+Exports every learned leaf to ``model_repository/<model>/1/`` with its manifest. A model whose sources,
+weights and heads have not changed since is left alone. Backbones for which there are neither published
+weights nor trained heads get starter ones, and say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import torch
+from torch import Tensor
+
+from adlens import contract
+from export import generated, train_attributes
+from export.augmentation import Augmentation
+from export.checkpoint import find_heads, load_heads, read_story
+from export.faces import decode
+from export.graph import Manifest, ParityError, Signature, Weights, write_model
+from export.heads import Recipe
+from export.networks import mtcnn
+from export.networks.attributes import AttributeNetwork, digest
+from export.networks.card import Carded
+from export.weights import STARTER, WeightsError, cache_folder, load_backbone, sha256
+
+REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
+DETECTOR_SIGNATURE: Final = Signature(
+    (contract.PIXELS,),
+    (contract.BOXES, contract.FACE_SCORES, contract.LANDMARKS, contract.FACE_COUNT, contract.CARD),
+)
+ATTRIBUTES_SIGNATURE: Final = Signature(
+    (contract.PIXELS, contract.BOXES, contract.FACE_COUNT),
+    (contract.PROBABILITIES, contract.CARD),
+)
+_STARTER_PICTURES: Final = 160
+_STARTER_SEED: Final = 1
+_STARTER_RECIPE: Final = Recipe(epochs=2, penalties=(1e-1,))
+
+
+def build_detector(folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``detect_faces`` to ``folder``, judged on ``pictures``.
+
+    Raises:
+        ParityError: the graph differs from torch.
+    """
+    network = mtcnn.load_mtcnn()
+    found = digest(network)
+    carded = Carded(network, contract.ModelCard(contract.DETECT_FACES, found[:16], starter=False))
+    source = mtcnn.source()
+    weights = Weights(source.package, source.licence, source.sha256)
+    manifest = Manifest(contract.DETECT_FACES, weights, found, "by its authors (WIDER FACE, CelebA)", {})
+    pixels = _canvases(pictures)
+    return write_model(carded, DETECTOR_SIGNATURE, [(pixels[:1],), (pixels,)], manifest, folder)
+
+
+def build_attributes(
+    backbone_name: str, weights: str | None, folder: Path, pictures: Sequence[Path]
+) -> Manifest:
+    """Export one attribute model to ``folder``, judged on ``pictures``.
+
+    Args:
+        backbone_name: ``dlib``, ``vgg16`` or ``resnet50``.
+        weights: as for ``load_backbone``; None takes what the heads were trained on.
+        folder: version folder.
+        pictures: ``contract.MAX_BATCH`` JPEG files with faces.
+
+    Raises:
+        ParityError: the graph differs from torch.
+        WeightsError: weights cannot be had, or heads were trained on others.
+    """
+    heads = find_heads(backbone_name) or _train_starter(backbone_name)
+    story = read_story(heads)
+    backbone, source = load_backbone(backbone_name, weights or story.weights)
+    if digest(backbone) != story.trunk:
+        raise WeightsError(
+            f"{heads.name} was trained on {story.weights!r}, not on {weights!r}: train again with "
+            f"`python -m export.train_attributes --backbone {backbone_name} --weights {weights}`"
+        )
+    network = AttributeNetwork(backbone, story.labels).eval()
+    load_heads(network.tails, heads)
+    found = digest(network)
+    model = contract.attributes_model(backbone_name)
+    card = contract.ModelCard(model, found[:16], source.starter, story.labels, story.skill)
+    manifest = Manifest(model, source, found, story.trained_on, story.held_out)
+    pixels = _canvases(pictures)
+    with torch.no_grad():
+        boxes, _, _, count = mtcnn.load_mtcnn()(pixels)[:4]
+    batch = (pixels, boxes, count)
+    one = tuple(tensor[:1] for tensor in batch)
+    return write_model(Carded(network, card), ATTRIBUTES_SIGNATURE, [one, batch], manifest, folder)
+
+
+def _train_starter(backbone_name: str) -> Path:
+    """Heads for seeded weights, trained on generated pictures; kept in the cache folder."""
+    path = cache_folder() / "starter" / f"{contract.attributes_model(backbone_name)}.safetensors"
+    backbone, _ = load_backbone(backbone_name, STARTER)
+    if path.exists() and read_story(path).trunk == digest(backbone):
+        return path
+    pictures = generated.write_dataset(cache_folder() / "generated", _STARTER_PICTURES, _STARTER_SEED)
+    train_attributes.train(
+        backbone_name, STARTER, pictures,
+        passes=1, recipe=_STARTER_RECIPE, augmentation=Augmentation(), deep=True, output=path,
+    )  # fmt: skip
+    return path
+
+
+def _canvases(pictures: Sequence[Path]) -> Tensor:
+    """uint8 [len(pictures), S, S, 3] through the served decoder."""
+    return torch.cat([pixels for pixels, _ in decode(pictures)])
+
+
+def _fingerprint(model: str, weights: str | None) -> str:
+    """Changes whenever the model has to be built again."""
+    total = hashlib.sha256(json.dumps([model, weights, torch.__version__]).encode())
+    sources = sorted((Path(__file__).parent / "networks").glob("*.py"))
+    sources += [Path(contract.__file__), Path(__file__), Path(__file__).with_name("graph.py")]
+    backbone = model.removeprefix(contract.attributes_model(""))
+    if backbone in contract.BACKBONES and (heads := find_heads(backbone)):
+        sources.append(heads)
+    for source in sources:
+        total.update(sha256(source).encode())
+    return total.hexdigest()
+
+
+def _parse_weights(values: Sequence[str]) -> dict[str, str]:
+    pairs = dict(value.partition("=")[::2] for value in values)
+    for backbone in pairs:
+        if backbone not in contract.BACKBONES:
+            raise click.BadParameter(f"{backbone!r} is no backbone; write resnet50=published or vgg16=FILE")
+    return pairs
+
+
+@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_EXPORT"})
+@click.argument("models", nargs=-1)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="BACKBONE=WHAT",
+    help="starter, published or a file; needs heads trained on it.",
+)
+@click.option("--repository", type=click.Path(path_type=Path), default=REPOSITORY, show_default=False)
+@click.option("--force", is_flag=True, help="Build even what has not changed.")
+def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, force: bool) -> None:
+    """Export MODELS (default: all) into the model repository."""
+    everything = (contract.DETECT_FACES, *map(contract.attributes_model, contract.BACKBONES))
+    if unknown := set(models) - set(everything):
+        raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
+    chosen = _parse_weights(weights)
+    examples = generated.write_dataset(cache_folder() / "generated", _STARTER_PICTURES, _STARTER_SEED)
+    for model in models or everything:
+        backbone = model.removeprefix(contract.attributes_model(""))
+        stamp = _fingerprint(model, chosen.get(backbone))
+        folder = repository / model / "1"
+        mark = folder / "built_from"
+        if not force and mark.exists() and mark.read_text() == stamp:
+            click.echo(f"{model}: up to date", err=True)
+            continue
+        try:
+            if model == contract.DETECT_FACES:
+                manifest = build_detector(folder, examples.paths[: contract.MAX_BATCH])
+            else:
+                manifest = build_attributes(
+                    backbone, chosen.get(backbone), folder, examples.paths[: contract.MAX_BATCH]
+                )
+        except (ParityError, WeightsError) as error:
+            raise click.ClickException(str(error)) from error
+        mark.write_text(_fingerprint(model, chosen.get(backbone)))
+        click.echo(_summary(manifest), err=True)
+
+
+def _summary(manifest: Manifest) -> str:
+    parity = ", ".join(f"batch {size}: {gap:.1e}" for size, gap in manifest.parity.items())
+    return f"{manifest.model}: {manifest.weights.source}; torch against ONNX Runtime {parity}"
+
+
+if __name__ == "__main__":
+    main()

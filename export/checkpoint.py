@@ -1,0 +1,88 @@
+"""Trained heads on disk: safetensors, with the story of their training in the header.
+
+Heads are looked for in the cache folder first, then among the committed ones (``export/heads``), which
+make real answers possible on a machine without a network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from adlens import contract
+from export.weights import WeightsError, cache_folder
+
+COMMITTED: Final = Path(__file__).parent / "heads"
+_KEY: Final = "adlens"
+
+
+@dataclass(frozen=True)
+class HeadsStory:
+    """What a heads file says of itself."""
+
+    backbone: str
+    labels: tuple[str, ...]
+    weights: str
+    """What ``export.weights.load_backbone`` was asked for."""
+    trunk: str
+    """SHA-256 over the parameters of the backbone under these heads."""
+    trained_on: str
+    held_out: Mapping[str, Mapping[str, float]]
+    """By label: auc, standard_error, positives, negatives, skill."""
+
+    @property
+    def skill(self) -> tuple[float, ...]:
+        """Weight of each label in the combined answer, 0 to 1."""
+        return tuple(float(self.held_out[label]["skill"]) for label in self.labels)
+
+
+def save_heads(tails: nn.ModuleDict, story: HeadsStory, path: Path) -> None:
+    """Write all tails and the story to one safetensors file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.contiguous() for name, value in tails.state_dict().items()}
+    save_file(state, path, metadata={_KEY: json.dumps(asdict(story))})
+
+
+def read_story(path: Path) -> HeadsStory:
+    """The story of a heads file.
+
+    Raises:
+        WeightsError: the file is none of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw: dict[str, Any] = json.loads(file.metadata()[_KEY])
+        raw["labels"] = tuple(raw["labels"])
+        return HeadsStory(**raw)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: not a heads file of adlens: {error}") from error
+
+
+def load_heads(tails: nn.ModuleDict, path: Path) -> None:
+    """Fill ``tails`` from the file.
+
+    Raises:
+        WeightsError: the file has other labels or other shapes.
+    """
+    try:
+        tails.load_state_dict(load_file(path), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: heads do not fit the backbone: {error}") from error
+
+
+def cached_heads(backbone: str) -> Path:
+    """Where training leaves the heads of ``backbone``."""
+    return cache_folder() / "heads" / f"{contract.attributes_model(backbone)}.safetensors"
+
+
+def find_heads(backbone: str) -> Path | None:
+    """Heads from an own training run, else the committed ones, else None."""
+    candidates = (cached_heads(backbone), COMMITTED / cached_heads(backbone).name)
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,89 @@
+"""Pictures and faces as the server sees them: the same decoding pipeline, the same detector.
+
+Training reads pictures through this file, so that no head ever meets at serving what it did not meet in
+training: there is one preprocessing, and it is the served one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from adlens import contract
+
+_PIPELINE: Final = Path(__file__).parent.parent / "ensembles" / contract.DECODE / "1" / "dali.py"
+_THREADS: Final = 2
+
+
+def decode(
+    paths: Sequence[Path], batch: int = contract.MAX_BATCH
+) -> Iterator[tuple[Tensor, NDArray[np.int32]]]:
+    """Run the served DALI pipeline over JPEG files.
+
+    Yields:
+        Canvases uint8 [n, S, S, 3] and picture sizes int32 [n, 2] (height, width), n <= ``batch``.
+    """
+    pipeline = _load_pipeline()(
+        batch_size=batch, num_threads=_THREADS, device_id=None, prefetch_queue_depth=1, exec_pipelined=False,
+        exec_async=False,
+    )  # fmt: skip
+    pipeline.build()
+    for start in range(0, len(paths), batch):
+        files = [np.fromfile(path, np.uint8) for path in paths[start : start + batch]]
+        pixels, sizes = pipeline.run(**{contract.IMAGE: files})
+        yield torch.from_numpy(np.array(pixels.as_array())), np.array(sizes.as_array(), dtype=np.int32)
+
+
+def _load_pipeline() -> Any:  # noqa: ANN401 - DALI's decorated pipelines have no public type
+    """The pipeline definition of ``decode``, loaded from its place in the ensembles repository."""
+    spec = importlib.util.spec_from_file_location("decode_pipeline", _PIPELINE)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"no pipeline at {_PIPELINE}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.decode
+
+
+def find_main_faces(paths: Sequence[Path], detector: nn.Module) -> Tensor:
+    """Box of the main face of each picture.
+
+    Returns:
+        float32 [pictures, 4] in canvas pixels; NaN where there is no face.
+    """
+    boxes = torch.full((len(paths), 4), torch.nan)
+    row = 0
+    with tqdm(total=len(paths), desc="faces", unit="picture", disable=None) as progress:
+        for pixels, sizes in decode(paths):
+            with torch.no_grad():
+                found, _, _, counts = detector(pixels)[:4]
+            for picture in range(len(pixels)):
+                faces = found[picture, : min(int(counts[picture]), contract.MAX_FACES)]
+                if len(faces):
+                    boxes[row] = faces[main_face(faces, sizes[picture])]
+                row += 1
+            progress.update(len(pixels))
+    return boxes
+
+
+def main_face(boxes: Tensor, size: NDArray[np.int32]) -> int:
+    """Index of the face that a picture is about: largest ``area - 2 * distance^2`` to the picture's centre.
+
+    The rule is that of facenet's ``align_dataset_mtcnn.py`` (David Sandberg, MIT).
+
+    Args:
+        boxes: float32 [faces, 4] in canvas pixels, at least one.
+        size: height and width of the picture in its own pixels.
+    """
+    scale = contract.letterbox_scale(int(size[0]), int(size[1]))
+    centre = torch.tensor([size[1] * scale / 2, size[0] * scale / 2], dtype=torch.float32)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    distance = (boxes[:, :2] + sides / 2 - centre).square().sum(1)
+    return int((sides.prod(1) - 2 * distance).argmax())

@@ -1,0 +1,127 @@
+"""What a frozen trunk gives its tails, computed once per picture and pass, kept on disk, resumed.
+
+Heads need many passes over the data and trunks never change, so a trunk runs once over the pictures as
+they are (pass 0) and once for every augmented pass. An interrupted run continues with the first pass
+that it did not finish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from export.augmentation import Augmentation, plain_chips
+from export.faces import decode
+from export.networks.attributes import digest
+from export.networks.backbones import Backbone, Shared
+
+
+class FeatureStore:
+    """The shared tensors of ``pictures`` x ``passes`` rows, float16 on disk, pass by pass.
+
+    float16 keeps three digits, far more than the heads can use.
+    """
+
+    def __init__(self, folder: Path, passes: int) -> None:
+        self._arrays = [
+            [np.load(file, mmap_mode="r") for file in sorted(_pass_folder(folder, number).glob("*.npy"))]
+            for number in range(passes)
+        ]
+        self.passes = passes
+
+    def rows(self, number: int, pictures: NDArray[np.int64]) -> Shared:
+        """The shared tensors of some pictures in one pass, float32 [len(pictures), ...] each."""
+        return tuple(torch.from_numpy(array[pictures].astype(np.float32)) for array in self._arrays[number])
+
+    def wide(self, number: int, pictures: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The wide features alone, float32 [len(pictures), wide]."""
+        rows: NDArray[np.float32] = self._arrays[number][0][pictures].astype(np.float32)
+        return rows
+
+
+def compute_features(
+    backbone: Backbone,
+    paths: Sequence[Path],
+    boxes: Tensor,
+    passes: int,
+    augmentation: Augmentation,
+    cache: Path,
+    seed: int,
+) -> FeatureStore:
+    """Run the trunk over ``paths``, plain once and augmented ``passes - 1`` times.
+
+    Args:
+        backbone: in evaluation mode.
+        paths: JPEG files.
+        boxes: float32 [len(paths), 4], the face of each in canvas pixels.
+        passes: at least 1.
+        augmentation: for every pass but the first.
+        cache: folder for the finished passes; its sub-folder is named after all that went in.
+        seed: of the augmentation; each pass adds its number.
+    """
+    recipe = [
+        digest(backbone),
+        *map(str, paths),
+        boxes.numpy().tobytes().hex(),
+        repr(augmentation),
+        str(seed),
+    ]
+    folder = cache / "features" / hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    for number in range(passes):
+        if not _pass_folder(folder, number).exists():
+            _compute_pass(backbone, paths, boxes, augmentation if number else None, folder, number, seed)
+    return FeatureStore(folder, passes)
+
+
+def _compute_pass(
+    backbone: Backbone,
+    paths: Sequence[Path],
+    boxes: Tensor,
+    augmentation: Augmentation | None,
+    folder: Path,
+    number: int,
+    seed: int,
+) -> None:
+    random = torch.Generator().manual_seed(seed + number)
+    partial = folder / f"partial-{number}"
+    partial.mkdir(parents=True, exist_ok=True)
+    arrays: list[NDArray[np.float16]] = []
+    row = 0
+    with tqdm(total=len(paths), desc=f"{backbone.name} pass {number}", unit="face", disable=None) as progress:
+        for pixels, _ in decode(paths):
+            some = boxes[row : row + len(pixels)]
+            with torch.no_grad():
+                if augmentation is None:
+                    chips = plain_chips(pixels, some, backbone.size)
+                else:
+                    chips = augmentation.chips(pixels, some, backbone.size, random)
+                shared = backbone.trunk(chips)
+            if not arrays:
+                arrays = [_new_array(partial, i, len(paths), value) for i, value in enumerate(shared)]
+            for array, value in zip(arrays, shared, strict=True):
+                array[row : row + len(pixels)] = value.numpy().astype(np.float16)
+            row += len(pixels)
+            progress.update(len(pixels))
+    for array in arrays:
+        array.flush()  # type: ignore[attr-defined]
+    partial.rename(_pass_folder(folder, number))
+
+
+def _new_array(folder: Path, index: int, rows: int, value: Tensor) -> NDArray[np.float16]:
+    shape = (rows, *value.shape[1:])
+    array: NDArray[np.float16] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        folder / f"{index}.npy", mode="w+", dtype=np.float16, shape=shape
+    )
+    return array
+
+
+def _pass_folder(folder: Path, number: int) -> Path:
+    return folder / f"pass-{number}"
