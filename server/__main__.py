@@ -1,11 +1,16 @@
 """``python -m server``: serve the models of this checkout on this machine until Ctrl-C.
 
-Exit status: 0 stopped as asked, 2 wrong usage, 3 the server could not start or ended by itself.
+``python -m server -- COMMAND`` serves for as long as COMMAND runs, with ADLENS_URL naming the server.
+
+Exit status: 0 stopped as asked, 2 wrong usage, 3 the server could not start or ended by itself; with a
+COMMAND, its own.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -46,6 +51,7 @@ DEFAULTS = ServerOptions()
 @click.option(
     "--log-level", type=click.Choice(LOG_LEVELS), default=DEFAULTS.log_level, help="Of Triton's log."
 )
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def main(
     host: str,
     grpc_port: int,
@@ -54,8 +60,9 @@ def main(
     repositories: tuple[Path, ...],
     models: tuple[str, ...],
     log_level: str,
+    command: tuple[str, ...],
 ) -> None:
-    """Serve models by a real Triton on this machine, until Ctrl-C.
+    """Serve models by a real Triton on this machine, until Ctrl-C or while COMMAND runs.
 
     Each option may be given as an environment variable too, such as ADLENS_SERVER_GRPC_PORT.
     """
@@ -64,7 +71,9 @@ def main(
     _stop_on_signals(server)
     try:
         server.start()
-        click.echo(ready_line(server))
+        click.echo(ready_line(server), err=bool(command))
+        if command:
+            sys.exit(_run(command, server))
         while True:
             time.sleep(WATCH_INTERVAL_S)
             server.check()
@@ -75,6 +84,19 @@ def main(
         sys.exit(FAILED)
     finally:
         server.stop()
+
+
+def _run(command: tuple[str, ...], server: Server) -> int:
+    """Exit status of ``command``, run with ADLENS_URL; it dies with the server."""
+    process = subprocess.Popen(command, env={**os.environ, "ADLENS_URL": server.url})
+    try:
+        while True:
+            try:
+                return process.wait(WATCH_INTERVAL_S)
+            except subprocess.TimeoutExpired:
+                server.check()
+    finally:
+        process.terminate()
 
 
 def ready_line(server: Server) -> str:

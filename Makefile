@@ -1,0 +1,50 @@
+# adlens: every command a developer or a newcomer needs. All of them set up what they need first.
+PYTHON3 ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := out/demo
+
+.PHONY: demo test check serve models install lock bench-quick clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED)  ## virtual environment with the exact versions of requirements.lock
+
+# The constraint holds for build environments too, so the whole installation is the locked one.
+$(INSTALLED): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON3) -m venv $(VENV)
+	PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,export,dev]'
+	touch $@
+
+models: $(INSTALLED)  ## export what is missing or out of date into model_repository/
+	$(BIN)/python -m export
+
+demo: models  ## products for the people in a real photo and in generated pictures, by a real Triton
+	$(BIN)/python -m export.generated $(DEMO)/pictures
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 -- \
+		$(BIN)/adlens products $(DEMO)/pictures/*.jpg --out $(DEMO)/annotated
+
+serve: models  ## the server on 127.0.0.1:8001, until Ctrl-C
+	$(BIN)/python -m server
+
+test: models  ## all tests, with a real Triton
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-quick: models  ## throughput of recommend_products beside its own stages in one process
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 -- $(BIN)/python -m perf.throughput
+
+lock: $(INSTALLED)  ## write the installed versions to requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
+
+clean:  ## remove what was built, but for the virtual environment and the cache folder
+	rm -rf out build dist *.egg-info client/*.egg-info
+	find model_repository -mindepth 2 -maxdepth 2 -type d -name '[0-9]*' -exec rm -rf {} +
