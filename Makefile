@@ -40,7 +40,8 @@ check: $(INSTALLED)  ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 bench-quick: models  ## throughput of recommend_products beside its own stages in one process
-	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 -- $(BIN)/python -m perf.throughput
+	$(BIN)/python -m export.generated $(DEMO)/pictures
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 -- $(BIN)/python -m perf.throughput $(DEMO)/pictures
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock

@@ -6,10 +6,10 @@ training: there is one preprocessing, and it is the served one.
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ def decode(
     Yields:
         Canvases uint8 [n, S, S, 3] and picture sizes int32 [n, 2] (height, width), n <= ``batch``.
     """
-    pipeline = _load_pipeline()(
+    pipeline = runpy.run_path(str(_PIPELINE))[contract.DECODE](
         batch_size=batch, num_threads=_THREADS, device_id=None, prefetch_queue_depth=1, exec_pipelined=False,
         exec_async=False,
     )  # fmt: skip
@@ -40,16 +40,6 @@ def decode(
         files = [np.fromfile(path, np.uint8) for path in paths[start : start + batch]]
         pixels, sizes = pipeline.run(**{contract.IMAGE: files})
         yield torch.from_numpy(np.array(pixels.as_array())), np.array(sizes.as_array(), dtype=np.int32)
-
-
-def _load_pipeline() -> Any:  # noqa: ANN401 - DALI's decorated pipelines have no public type
-    """The pipeline definition of ``decode``, loaded from its place in the ensembles repository."""
-    spec = importlib.util.spec_from_file_location("decode_pipeline", _PIPELINE)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"no pipeline at {_PIPELINE}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.decode
 
 
 def find_main_faces(paths: Sequence[Path], detector: nn.Module) -> Tensor:

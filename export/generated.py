@@ -4,6 +4,8 @@ They let everything run where no labelled pictures of people are at hand: starte
 them, and the demo shows them beside a real photo. A head that knows only these is no judge of real
 pictures, and its card says so (``starter``, skill 0).
 
+``python -m export.generated FOLDER`` writes the photo and one painted picture a label, for the demo.
+
 The face is NASA's portrait of Eileen Collins, which scikit-image carries (public domain).
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+import click
 import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw, ImageFilter
@@ -98,6 +101,18 @@ def write_dataset(folder: Path, count: int, seed: int) -> LabelledPictures:
         paths.append(path)
         rows.append([float(label in shown) for label in LABELS])
     return LabelledPictures("generated", tuple(paths), LABELS, np.array(rows, dtype=np.float32))
+
+
+def write_demo(folder: Path) -> list[Path]:
+    """The real photo and one painted picture for each label, as JPEG files named after what they show."""
+    random = Random(3)  # noqa: S311 - pictures, not secrets
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {"astronaut": astronaut(), **{f"painted-{label}": paint([label], random) for label in LABELS}}
+    paths = []
+    for name, picture in pictures.items():
+        paths.append(folder / f"{name}.jpg")
+        picture.save(paths[-1], quality=95)
+    return paths
 
 
 def _composed(
@@ -201,3 +216,15 @@ def _paint_hat(canvas: _Canvas, face: Landmarks, random: Random) -> None:
     )
     shade = (*(round(value * 0.85) for value in colour[:3]), 255)
     canvas.ellipse((cx, brim), half * random.uniform(1.35, 1.7), unit * 0.2, shade, shade, 1)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    """Write the demo's pictures into FOLDER."""
+    for path in write_demo(folder):
+        click.echo(path)
+
+
+if __name__ == "__main__":
+    main()
