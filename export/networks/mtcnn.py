@@ -10,28 +10,29 @@ Between stages, candidates are rows of scores [N, C] and boxes [N, C, 4]. A scor
 (probabilities near 1 would tie in float32), and 0 where there is no candidate: what passes a stage is above.
 Each stage gathers the candidates of the whole batch, looks at exactly those, and writes their scores back.
 So a picture's result does not depend on its neighbours, and no candidate at all is no special case.
-
-Weights are those of the PyPI package ``mtcnn`` 1.0.0, which took them from the authors' own release.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import math
-from collections import OrderedDict
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import joblib
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adlens.contract import CANVAS, LANDMARK_NAMES, MAX_FACES
+from export.networks.mtcnn_networks import (
+    WEIGHT_FILES,
+    OutputNet,
+    ProposalNet,
+    RefinementNet,
+    load_weights,
+    source,
+)
 from export.networks.ops import nms, roi_align
+
+__all__ = ["Mtcnn", "load_mtcnn", "source"]
 
 MIN_FACE: Final = 40
 """Side of the smallest faces looked for, in canvas pixels; those found reach down to about 30.
@@ -65,114 +66,6 @@ FINALISTS: Final = 96
 """Most candidates a picture that reach the last suppression."""
 SUPPRESSION_ROUNDS: Final = 6
 """Longest chain of boxes suppressing one another that the last suppression resolves exactly."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where weights come from, for a manifest."""
-
-    package: str
-    licence: str
-    sha256: str
-    """Over the three files in the order of the cascade."""
-
-
-class ProposalNet(nn.Module):
-    """P-Net: 12x12 windows at every second pixel; what remains of the input is (size - 10) / 2."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            *_block(3, 10, 3), nn.MaxPool2d(2, 2, ceil_mode=True), *_block(10, 16, 3), *_block(16, 32, 3)
-        )
-        self.regression = nn.Conv2d(32, 4, 1)
-        self.face = nn.Conv2d(32, 2, 1)
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression [N, cells, 4] and log-odds [N, cells] of ``pixels`` [N, 3, H, W], cells by row."""
-        features = self.trunk(pixels)
-        regression = self.regression(features).flatten(2).transpose(1, 2)
-        return regression, _log_odds(self.face(features)).flatten(1)
-
-
-class RefinementNet(nn.Module):
-    """R-Net: one candidate at 24x24."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            *_block(3, 28, 3),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            *_block(28, 48, 3),
-            nn.MaxPool2d(3, 2),
-            *_block(48, 64, 2),
-            Flatten(),
-            nn.Linear(576, 128),
-            PReLU(128, 2),
-        )
-        self.regression = nn.Linear(128, 4)
-        self.face = nn.Linear(128, 2)
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression [M, 4] and log-odds [M] of ``crops`` [M, 3, 24, 24]."""
-        features = self.trunk(crops)
-        return self.regression(features), _log_odds(self.face(features))
-
-
-class OutputNet(nn.Module):
-    """O-Net: one candidate at 48x48."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            *_block(3, 32, 3),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            *_block(32, 64, 3),
-            nn.MaxPool2d(3, 2),
-            *_block(64, 64, 3),
-            nn.MaxPool2d(2, 2, ceil_mode=True),
-            *_block(64, 128, 2),
-            Flatten(),
-            nn.Linear(1152, 256),
-            PReLU(256, 2),
-        )
-        self.regression = nn.Linear(256, 4)
-        self.landmarks = nn.Linear(256, 10)
-        self.face = nn.Linear(256, 2)
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Regression [M, 4], landmarks [M, 10] (five x, five y), log-odds [M] of 48x48 ``crops``."""
-        features = self.trunk(crops)
-        return self.regression(features), self.landmarks(features), _log_odds(self.face(features))
-
-
-class PReLU(nn.Module):
-    """PReLU with a slope a channel, of operators that ONNX Runtime runs faster than its own PRelu."""
-
-    def __init__(self, channels: int, dimensions: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, *[1] * (dimensions - 2)))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Apply to ``values`` [N, channels, ...]."""
-        return self.weight * values + (1 - self.weight) * functional.relu(values)
-
-
-class Flatten(nn.Module):
-    """Features column by column, channels innermost: the order in which the weights expect them."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[N, C, H, W] to [N, W * H * C]."""
-        return features.permute(0, 3, 2, 1).flatten(1)
-
-
-def _block(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, kernel), PReLU(outputs, 4)
-
-
-def _log_odds(logits: Tensor) -> Tensor:
-    """Log-odds of class 1 of two, ``logits`` [N, 2, ...]."""
-    return logits[:, 1] - logits[:, 0]
 
 
 class Mtcnn(nn.Module):
@@ -409,40 +302,6 @@ def load_mtcnn(min_face: int = MIN_FACE) -> Mtcnn:
         FileNotFoundError: the package is not installed.
     """
     network = Mtcnn(min_face)
-    for part, path in zip(
-        (network.proposal, network.refinement, network.output), _weight_files(), strict=True
-    ):
-        _load(part, joblib.load(path))
+    for part, file in WEIGHT_FILES.items():
+        load_weights(network.get_submodule(part), file)
     return network.eval()
-
-
-def source() -> Source:
-    """Where the weights come from."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _weight_files())).hexdigest()
-    return Source("mtcnn 1.0.0", "MIT", digest)
-
-
-def _weight_files() -> list[Path]:
-    """Weights of the proposal, refinement and output networks; the package itself would import TensorFlow."""
-    found = importlib.util.find_spec("mtcnn")
-    if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError(
-            "the weights of MTCNN are in the package mtcnn 1.0.0: pip install 'mtcnn==1.0.0'"
-        )
-    folder = Path(found.submodule_search_locations[0], "assets", "weights")
-    return [folder / f"{name}.lz4" for name in ("pnet", "rnet", "onet")]
-
-
-def _load(network: nn.Module, arrays: list[np.ndarray[Any, Any]]) -> None:
-    """Fill ``network`` from Keras ``arrays``, which come in the order of its parameters."""
-    state = OrderedDict()
-    for (name, parameter), array in zip(network.named_parameters(), arrays, strict=True):
-        state[name] = _from_keras(torch.from_numpy(array)).reshape(parameter.shape)
-    network.load_state_dict(state)
-
-
-def _from_keras(array: Tensor) -> Tensor:
-    """Kernels HWIO to OIHW, dense inputs-outputs to outputs-inputs; slopes and biases stay."""
-    if array.ndim == 4:
-        return array.permute(3, 2, 0, 1)
-    return array.T if array.ndim == 2 else array
