@@ -134,29 +134,27 @@ class Mtcnn(nn.Module):
     def _conclude(
         self, octaves: list[Tensor], scores: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces: scores [N, C], 0 for none, boxes [N, C, 4], landmarks [N, C, 5, 2].
+        """Faces: scores [N, C], 0 for none, boxes [N, C, 4], landmarks [N, C, 10] (x, y five times).
 
         The output network looks twice, the second time at the few boxes that stay, from where it has
         moved them itself. Not in the paper: what only looked like a face from one chance position goes, and
         boxes and landmarks depend less on where the pyramid happened to find the face.
         """
-        scores, boxes, _ = self._look(octaves, scores, boxes)
-        scores, order = torch.topk(scores, FINALISTS, 1)
-        boxes = _gathered(boxes, order)
-        return self._look(octaves, scores * _not_nested(boxes, scores), boxes)
+        scores, boxes, _ = _unnested(*self._look(octaves, scores, boxes))
+        return _unnested(*self._look(octaves, scores, boxes))
 
     def _look(self, octaves: list[Tensor], scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, boxes and landmarks [N, C, 5, 2] by the output network, of boxes that have a score."""
+        """Scores, boxes and landmarks [N, C, 10] by the output network, of boxes that have a score."""
         place, squares, crops = _crops(octaves, scores, boxes, 48)
         regression, offsets, odds = self.output(_normalised(crops))
         odds = torch.where(odds > PASSES[2], odds, 0)
         points = torch.stack(offsets.chunk(2, 1), 2)
         corner, size = squares[:, None, :2], squares[:, None, 2:] - squares[:, None, :2]
-        landmarks = torch.zeros(*scores.shape, len(LANDMARK_NAMES), 2, device=scores.device)
+        landmarks = torch.zeros(*scores.shape, 2 * len(LANDMARK_NAMES), device=scores.device)
         return (
             torch.zeros_like(scores).index_put(place, odds),
             boxes.index_put(place, _moved(squares, regression)),
-            landmarks.index_put(place, corner + size * points),
+            landmarks.index_put(place, (corner + size * points).flatten(1)),
         )
 
 
@@ -256,6 +254,13 @@ def _squared(boxes: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], -1).round()
 
 
+def _unnested(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The FINALISTS candidates of highest score, by descending score, those nested in a better one at 0."""
+    scores, order = torch.topk(scores, FINALISTS, 1)
+    boxes = _gathered(boxes, order)
+    return scores * _not_nested(boxes, scores), boxes, _gathered(landmarks, order)
+
+
 def _not_nested(boxes: Tensor, scores: Tensor) -> Tensor:
     """Greedy suppression by intersection over the smaller box, as products of small matrices.
 
@@ -271,7 +276,7 @@ def _not_nested(boxes: Tensor, scores: Tensor) -> Tensor:
     shared = (high - low).clamp(min=0).prod(3)
     area = (boxes[:, :, 2:] - boxes[:, :, :2]).prod(2)
     smaller = torch.minimum(area[:, :, None], area[:, None, :])
-    above = torch.ones(boxes.shape[1], boxes.shape[1]).tril(-1)
+    above = torch.ones(boxes.shape[1], boxes.shape[1], device=boxes.device).tril(-1)
     suppresses = (shared > NESTED_OVERLAP * smaller).float() * above
     present = (scores > 0).float()
     stays = present
@@ -290,7 +295,7 @@ def _fill_slots(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tenso
     filled = torch.gather(present, 1, order)
     probability = torch.gather(torch.sigmoid(scores), 1, order) * filled
     boxes = _gathered(boxes, order) * filled[:, :, None]
-    landmarks = _gathered(landmarks.flatten(2), order) * filled[:, :, None]
+    landmarks = _gathered(landmarks, order) * filled[:, :, None]
     landmarks = landmarks.reshape(-1, MAX_FACES, len(LANDMARK_NAMES), 2)
     return boxes, probability, landmarks, present.sum(1, keepdim=True).to(torch.int32)
 
