@@ -40,7 +40,7 @@ ATTRIBUTES_SIGNATURE: Final = Signature(
 )
 _STARTER_PICTURES: Final = 160
 _STARTER_SEED: Final = 1
-_STARTER_RECIPE: Final = Recipe(epochs=2, penalties=(1e-1,))
+_STARTER_RECIPE: Final = Recipe(penalties=(1e-1,))
 
 
 def build_detector(folder: Path, pictures: Sequence[Path]) -> Manifest:
@@ -105,7 +105,7 @@ def _train_starter(backbone_name: str) -> Path:
     pictures = generated.write_dataset(cache_folder() / "generated", _STARTER_PICTURES, _STARTER_SEED)
     train_attributes.train(
         backbone_name, STARTER, pictures,
-        passes=1, recipe=_STARTER_RECIPE, augmentation=Augmentation(), deep=True, output=path,
+        passes=1, recipe=_STARTER_RECIPE, augmentation=Augmentation(), deep=False, output=path,
     )  # fmt: skip
     return path
 

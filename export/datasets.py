@@ -64,8 +64,9 @@ def read_csv(
     """
     images = images or file.parent
     paths, rows = [], []
-    with file.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
+    # Spreadsheets begin UTF-8 files with a byte order mark, and leave empty cells at the end of a line out.
+    with file.open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle, restval="")
         missing = {"path", *names} - set(reader.fieldnames or ())
         if missing:
             raise DatasetError(f"{file}: no column {', '.join(sorted(missing))}; it has {reader.fieldnames}")
@@ -121,6 +122,11 @@ def read_celeba(file: Path, images: Path, names: Sequence[str] = DEFAULT_LABELS)
         except ValueError as error:
             raise DatasetError(f"{file}: not CelebA's attribute file: {error}") from error
         lines = [line.split() for line in handle if line.strip()]
+    for number, line in enumerate(lines, start=3):
+        if len(line) != len(header) + 1:
+            raise DatasetError(
+                f"{file}, line {number}: {len(line) - 1} values for {len(header)} attributes; download it again"
+            )
     rows = [
         [float(line[column] == _CELEBA[name][1]) for name, column in zip(names, columns, strict=True)]
         for line in lines

@@ -41,7 +41,7 @@ class Recipe:
     adam_rate: float = 1e-4
     sgd_rate: float = 5e-5
     sgd_momentum: float = 0.9
-    penalties: tuple[float, ...] = (1e-1, 1e-2, 1e-3)
+    penalties: tuple[float, ...] = (3e-1, 1e-1, 3e-2)
     """L2 weights of the wide part to choose from, by validation loss."""
     seed: int = 20
 
@@ -72,6 +72,8 @@ def train_wide(
 ) -> None:
     """Fit the wide part of every tail on all passes of ``train``; penalty chosen on ``validation``.
 
+    Tails without a deep part, which need ``validation`` no more, are then fitted again on both.
+
     Args:
         tails: one a column of ``labels``; changed in place.
         store: features of all pictures.
@@ -80,23 +82,21 @@ def train_wide(
         validation: rows to choose the penalty by.
         recipe: penalties to try.
     """
-    mean, std = _moments(store, train)
-    weights = torch.from_numpy(balanced_weights(labels[train]))
-    targets = torch.from_numpy(np.nan_to_num(labels[train]))
     best = [math.inf] * len(tails)
+    chosen = [recipe.penalties[0]] * len(tails)
     for penalty in tqdm(recipe.penalties, desc="wide heads", unit="penalty", disable=None):
-        coefficients, bias = _logistic(store, train, targets, weights, (mean, std), penalty)
-        # Standardisation is folded into the layer, so that the graph holds one product.
-        kernel = coefficients / std.unsqueeze(1)
-        offset = bias - (mean.unsqueeze(1) * kernel).sum(0)
+        kernel, offset = _logistic(store, train, labels[train], [penalty] * len(tails))
         scores = torch.from_numpy(store.wide(0, validation)) @ kernel + offset
         losses = _balanced_losses(scores, labels[validation])
         for column, tail in enumerate(tails):
             if losses[column] < best[column]:
-                best[column] = losses[column]
-                with torch.no_grad():
-                    tail.wide.weight.copy_(kernel[:, column].unsqueeze(0))
-                    tail.wide.bias.copy_(offset[column].unsqueeze(0))
+                best[column], chosen[column] = losses[column], penalty
+                _set_wide(tail, kernel[:, column], offset[column])
+    if tails[0].head is None:
+        both = np.concatenate([train, validation])
+        kernel, offset = _logistic(store, both, labels[both], chosen)
+        for column, tail in enumerate(tails):
+            _set_wide(tail, kernel[:, column], offset[column])
 
 
 def train_deep(
@@ -222,39 +222,52 @@ def _step(
         optimiser.step()
 
 
+def _set_wide(tail: Tail, kernel: Tensor, offset: Tensor) -> None:
+    with torch.no_grad():
+        tail.wide.weight.copy_(kernel.unsqueeze(0))
+        tail.wide.bias.copy_(offset)
+
+
 def _logistic(
-    store: FeatureStore,
-    rows: NDArray[np.int64],
-    targets: Tensor,
-    weights: Tensor,
-    moments: tuple[Tensor, Tensor],
-    penalty: float,
+    store: FeatureStore, rows: NDArray[np.int64], labels: NDArray[np.float32], penalties: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Coefficients [wide, labels] on standardised features, and bias [labels]."""
-    mean, std = moments
+    """Balanced logistic regression on standardised features, an L2 penalty for each label.
+
+    Returns:
+        Kernel [wide, labels] and offset [labels] for the features as they are: standardisation is folded in,
+        so that the graph holds one product.
+    """
+    mean, std = _moments(store, rows)
+    weights = torch.from_numpy(balanced_weights(labels)) / store.passes
+    targets = torch.from_numpy(np.nan_to_num(labels))
     coefficients = nn.Parameter(torch.zeros(len(mean), targets.shape[1]))
     bias = nn.Parameter(torch.zeros(targets.shape[1]))
     optimiser = torch.optim.LBFGS(
         [coefficients, bias], max_iter=_ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
     )
 
+    def folded() -> tuple[Tensor, Tensor]:
+        kernel = coefficients / std.unsqueeze(1)
+        return kernel, bias - mean @ kernel
+
     def closure() -> Tensor:
         optimiser.zero_grad()
-        total = penalty * coefficients.square().sum()
+        total = (torch.tensor(penalties) * coefficients.square().sum(0)).sum()
         total.backward()  # type: ignore[no-untyped-call]
         for number in range(store.passes):
             for some in _chunks(np.arange(len(rows)), _CHUNK):
-                features = (torch.from_numpy(store.wide(number, rows[some])) - mean) / std
-                logits = features @ coefficients + bias
+                kernel, offset = folded()
+                logits = torch.from_numpy(store.wide(number, rows[some])) @ kernel + offset
                 loss = functional.binary_cross_entropy_with_logits(
-                    logits, targets[some], weights[some] / store.passes, reduction="sum"
+                    logits, targets[some], weights[some], reduction="sum"
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
                 total = total + loss.detach()
         return total.detach()
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return coefficients.detach(), bias.detach()
+    kernel, offset = folded()
+    return kernel.detach(), offset.detach()
 
 
 def _moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from export.checkpoint import HeadsStory, cached_heads, save_heads
 from export.datasets import LabelledPictures
 from export.faces import find_main_faces
 from export.features import compute_features
-from export.networks import mtcnn
+from export.networks import mtcnn, mtcnn_networks, ops
 from export.networks.attributes import AttributeNetwork, digest
 from export.roc import draw_roc
 from export.weights import STARTER, cache_folder, load_backbone, sha256
@@ -105,7 +105,8 @@ def _parts(pictures: LabelledPictures) -> tuple[NDArray[np.int64], NDArray[np.in
 def _cached_boxes(pictures: LabelledPictures) -> Tensor:
     """Main faces, kept in the cache folder for these pictures and this detector."""
     detector = mtcnn.load_mtcnn()
-    recipe = [digest(detector), sha256(Path(mtcnn.__file__)), *map(str, pictures.paths)]
+    code = [sha256(Path(str(module.__file__))) for module in (mtcnn, mtcnn_networks, ops)]
+    recipe = [digest(detector), *code, *map(str, pictures.paths)]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     file = cache_folder() / "faces" / f"{key}.npy"
     if not file.exists():
