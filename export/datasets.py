@@ -125,7 +125,7 @@ def read_celeba(file: Path, images: Path, names: Sequence[str] = DEFAULT_LABELS)
     for number, line in enumerate(lines, start=3):
         if len(line) != len(header) + 1:
             raise DatasetError(
-                f"{file}, line {number}: {len(line) - 1} values for {len(header)} attributes; download it again"
+                f"{file}, line {number}: {len(line) - 1} values for {len(header)} attributes; fetch it again"
             )
     rows = [
         [float(line[column] == _CELEBA[name][1]) for name, column in zip(names, columns, strict=True)]

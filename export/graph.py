@@ -146,7 +146,7 @@ def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) 
 
 
 def difference(network: Carded, graph: bytes, signature: Signature, rows: tuple[Tensor, ...]) -> float:
-    """Largest absolute difference between torch and ONNX Runtime over all outputs; NaN where either has one."""
+    """Largest absolute difference between torch and ONNX Runtime over all outputs; NaN where one is NaN."""
     with torch.no_grad():
         expected = network(*rows)
     session = open_session(graph)
