@@ -1,0 +1,85 @@
+"""Every block of code in the README runs, against the real server and a real photo."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from google.protobuf import json_format
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from adlens import cli
+from export import generated
+from server.launcher import Server
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (CHECKOUT / "README.md").read_text(), re.M | re.S)
+DEFAULT_URL = "127.0.0.1:8001"
+
+
+def blocks(language: str, word: str = "") -> list[str]:
+    return [text for name, text in BLOCKS if name == language and word in text]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with ``photo.jpg`` and ``photos/``, as the README has them, to run in."""
+    generated.astronaut().save(tmp_path / "photo.jpg")
+    generated.write_demo(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_has_blocks_of_every_kind_tested_here() -> None:
+    assert {name for name, _ in BLOCKS} == {"sh", "python", "json"}
+    assert len(blocks("python")) == 2
+    assert len(blocks("json")) == 1
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_blocks_run(block: str, server: Server, photos: Path) -> None:
+    assert DEFAULT_URL in block
+    code = block.replace(DEFAULT_URL, server.url)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("sh", "adlens ") for line in block.splitlines()])
+def test_commands_of_the_client_run(line: str, server: Server, photos: Path) -> None:
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "adlens"
+    result = CliRunner().invoke(cli.main, arguments, env={"ADLENS_URL": server.url})
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("line", [line for b in blocks("sh", "make ") for line in b.splitlines()])
+def test_make_knows_its_targets_and_modules_exist(line: str) -> None:
+    program, *arguments = shlex.split(line, comments=True)
+    if program == "make":
+        run = subprocess.run(["make", "--dry-run", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
+    else:
+        command = [sys.executable, *arguments[:2], "--help"]
+        run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_request_as_json_is_answered(server: Server, photos: Path) -> None:
+    jpeg = (photos / "photo.jpg").read_bytes()
+    request: dict[str, Any] = json.loads(blocks("json")[0])
+    request["inputs"][0]["shape"][1] = len(jpeg)
+    request["raw_input_contents"] = [base64.b64encode(jpeg).decode()]
+    message = json_format.ParseDict(request, service_pb2.ModelInferRequest())
+    with grpc.insecure_channel(server.url) as channel:
+        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(message, timeout=60)
+    counts = [index for index, output in enumerate(answer.outputs) if output.name == "FACE_COUNT"]
+    assert int.from_bytes(answer.raw_output_contents[counts[0]], "little") == 1
