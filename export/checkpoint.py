@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -61,7 +61,7 @@ def read_story(path: Path) -> HeadsStory:
             raw: dict[str, Any] = json.loads(file.metadata()[_KEY])
         raw["labels"] = tuple(raw["labels"])
         return HeadsStory(**raw)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{path}: not a heads file of adlens: {error}") from error
 
 

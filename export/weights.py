@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Final
 from urllib.error import URLError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -107,6 +109,8 @@ def fetch(published: PublishedWeights) -> Path:
     """
     path = cache_folder() / published.file_name
     if path.exists():
+        if not sha256(path).startswith(published.sha256_prefix):
+            raise WeightsError(f"{path} does not have the checksum in its name: delete it, to fetch it again")
         return path
     try:
         torch.hub.download_url_to_file(published.url, str(path), published.sha256_prefix, progress=True)
@@ -129,7 +133,7 @@ def _load_strictly(network: nn.Module, path: Path) -> None:
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
         network.load_state_dict(state, strict=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{path}: not the state dict of {type(network).__name__}: {error}") from error
 
 
