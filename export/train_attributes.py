@@ -28,8 +28,9 @@ from export.faces import find_main_faces
 from export.features import compute_features
 from export.networks import mtcnn, mtcnn_networks, ops
 from export.networks.attributes import AttributeNetwork, digest
+from export.networks.backbones import DlibBackbone
 from export.roc import draw_roc
-from export.weights import STARTER, cache_folder, load_backbone, sha256
+from export.weights import PACKAGED, STARTER, cache_folder, load_backbone, sha256
 
 HELD_OUT: Final = 0.2
 VALIDATION: Final = 0.15
@@ -87,7 +88,8 @@ def train(
     trained_on = (
         f"{len(fitting) + len(validation)} faces of {pictures.name}, judged on {len(held_out)} others"
     )
-    story = HeadsStory(backbone_name, pictures.names, weights, digest(backbone), trained_on, figures)
+    asked = PACKAGED if backbone_name == DlibBackbone.name else weights
+    story = HeadsStory(backbone_name, pictures.names, asked, digest(backbone), trained_on, figures)
     save_heads(network.tails, story, output)
     output.with_suffix(".json").write_text(json.dumps(asdict(story), indent=2) + "\n")
     draw_roc(logits, pictures.labels[held_out], pictures.names, backbone_name, output.with_suffix(".png"))

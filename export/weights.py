@@ -30,6 +30,7 @@ from export.networks.resnet import Bottleneck, ResNet50
 from export.networks.vgg import Vgg16
 
 STARTER: Final = "starter"
+PACKAGED: Final = "package"
 PUBLISHED: Final = "published"
 SEED: Final = 20
 _RESIDUAL_GAIN: Final = 0.2
@@ -81,7 +82,7 @@ def load_backbone(name: str, weights: str = STARTER) -> tuple[Backbone, Weights]
     Args:
         name: ``dlib``, ``vgg16`` or ``resnet50``.
         weights: ``starter``, ``published``, or the path of a local state dict (``.safetensors`` or
-            ``.pth``). dlib's come from a package, whatever is asked for.
+            ``.pth``). dlib's come from its package, whatever is asked for.
 
     Raises:
         WeightsError: the file or the author's server cannot be reached, or the weights do not fit.
