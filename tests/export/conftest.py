@@ -1,15 +1,22 @@
-"""Fixtures of the export tests: an empty cache folder, and the networks that are slow to build."""
+"""Fixtures of the export tests: one thread, an empty cache folder, and the networks that are slow to build."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 
 from export import generated
 from export.networks import mtcnn
 from export.networks.backbones import Backbone
 from export.weights import load_backbone
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Where other work has the cores, torch's threads wait for each other at every small operator."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
