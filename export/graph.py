@@ -13,7 +13,7 @@ import platform
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,14 +103,7 @@ def write_model(
             f"{manifest.model}: ONNX Runtime differs from torch by {worst:.2e} (allowed {tolerance:.0e}); "
             "nothing was written"
         )
-    written = Manifest(
-        **{
-            **{key: getattr(manifest, key) for key in manifest.__dataclass_fields__},
-            "parity": parity,
-            "tolerance": tolerance,
-            "tools": _tools(),
-        }
-    )
+    written = replace(manifest, parity=parity, tolerance=tolerance, tools=_tools())
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "model.onnx", graph)
     _replace(folder / "manifest.json", json.dumps(asdict(written), indent=2).encode() + b"\n")
@@ -121,7 +114,8 @@ def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) 
     """The serialised graph of ``network``, its batch axis dynamic."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     # The exporter reports at length on torchvision, which we do not have, and on its own deprecations.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for reporter in ("torch.onnx", "onnx_ir", "onnxscript"):
+        logging.getLogger(reporter).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
