@@ -20,7 +20,7 @@ from torch import Tensor
 from adlens import contract
 from export import generated, train_attributes
 from export.augmentation import Augmentation
-from export.checkpoint import find_heads, load_heads, read_story
+from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
 from export.faces import decode
 from export.graph import Manifest, ParityError, Signature, Weights, write_model
 from export.heads import Recipe
@@ -74,16 +74,7 @@ def build_attributes(
         ParityError: the graph differs from torch.
         WeightsError: weights cannot be had, or heads were trained on others.
     """
-    heads = find_heads(backbone_name) or _train_starter(backbone_name)
-    story = read_story(heads)
-    backbone, source = load_backbone(backbone_name, weights or story.weights)
-    if digest(backbone) != story.trunk:
-        raise WeightsError(
-            f"{heads.name} was trained on {story.weights!r}, not on {weights!r}: train again with "
-            f"`python -m export.train_attributes --backbone {backbone_name} --weights {weights}`"
-        )
-    network = AttributeNetwork(backbone, story.labels).eval()
-    load_heads(network.tails, heads)
+    network, source, story = load_network(backbone_name, weights)
     found = digest(network)
     model = contract.attributes_model(backbone_name)
     card = contract.ModelCard(model, found[:16], source.starter, story.labels, story.skill)
@@ -94,6 +85,33 @@ def build_attributes(
     batch = (pixels, boxes, count)
     one = tuple(tensor[:1] for tensor in batch)
     return write_model(Carded(network, card), ATTRIBUTES_SIGNATURE, [one, batch], manifest, folder)
+
+
+def load_network(
+    backbone_name: str, weights: str | None = None
+) -> tuple[AttributeNetwork, Weights, HeadsStory]:
+    """The network of an attribute model with its heads, as exported: where its weights come from, its story.
+
+    Starter heads are trained where there are none of any kind.
+
+    Args:
+        backbone_name: ``dlib``, ``vgg16`` or ``resnet50``.
+        weights: as for ``load_backbone``; None takes what the heads were trained on.
+
+    Raises:
+        WeightsError: weights cannot be had, or heads were trained on others.
+    """
+    heads = find_heads(backbone_name) or _train_starter(backbone_name)
+    story = read_story(heads)
+    backbone, source = load_backbone(backbone_name, weights or story.weights)
+    if digest(backbone) != story.trunk:
+        raise WeightsError(
+            f"{heads.name} was trained on {story.weights!r}, not on {weights!r}: train again with "
+            f"`python -m export.train_attributes --backbone {backbone_name} --weights {weights}`"
+        )
+    network = AttributeNetwork(backbone, story.labels).eval()
+    load_heads(network.tails, heads)
+    return network, source, story
 
 
 def _train_starter(backbone_name: str) -> Path:
@@ -130,9 +148,11 @@ def _fingerprint(model: str, weights: str | None) -> str:
 
 def _parse_weights(values: Sequence[str]) -> dict[str, str]:
     pairs = dict(value.partition("=")[::2] for value in values)
-    for backbone in pairs:
+    for backbone, what in pairs.items():
         if backbone not in contract.BACKBONES:
             raise click.BadParameter(f"{backbone!r} is no backbone; write resnet50=published or vgg16=FILE")
+        if not what:
+            raise click.BadParameter(f"{backbone!r} names no weights; write resnet50=published or vgg16=FILE")
     return pairs
 
 

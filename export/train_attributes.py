@@ -30,11 +30,13 @@ from export.networks import mtcnn, mtcnn_networks, ops
 from export.networks.attributes import AttributeNetwork, digest
 from export.networks.backbones import DlibBackbone
 from export.roc import draw_roc
-from export.weights import PACKAGED, STARTER, cache_folder, load_backbone, sha256
+from export.weights import PACKAGED, STARTER, WeightsError, cache_folder, load_backbone, sha256
 
 HELD_OUT: Final = 0.2
 VALIDATION: Final = 0.15
 """Share of the pictures that are not held out by which early stopping and penalties are decided."""
+ENOUGH: Final = 100
+"""Faces that surely leave some for each part; with fewer it takes luck."""
 SEED: Final = 20
 
 
@@ -62,7 +64,7 @@ def train(
         output: the heads file.
 
     Raises:
-        DatasetError: no picture has a face.
+        DatasetError: no picture has a face, or too few have one.
         WeightsError: the weights cannot be had.
     """
     backbone, source = load_backbone(backbone_name, weights)
@@ -71,10 +73,14 @@ def train(
     if not seen.any():
         raise datasets.DatasetError(f"{pictures.name}: no face in any of its {len(pictures)} pictures")
     pictures, boxes = pictures.subset(seen), boxes[torch.from_numpy(seen)]
+    held_out, validation, fitting = _parts(pictures)
+    if not (len(held_out) and len(validation) and len(fitting)):
+        raise datasets.DatasetError(
+            f"{pictures.name}: {len(pictures)} faces are too few to hold some out; give at least {ENOUGH}"
+        )
     network = AttributeNetwork(backbone, pictures.names)
     tails = [network.tails[name] for name in pictures.names]
     store = compute_features(backbone, pictures.paths, boxes, passes, augmentation, cache_folder(), SEED)
-    held_out, validation, fitting = _parts(pictures)
     heads.train_wide(tails, store, pictures.labels, fitting, validation, recipe)  # type: ignore[arg-type]
     if deep and tails[0].head is not None:
         heads.train_deep(tails, store, pictures.labels, fitting, validation, recipe)  # type: ignore[arg-type]
@@ -172,17 +178,20 @@ def main(
     output: Path | None,
 ) -> None:
     """Train the heads of one backbone on labelled pictures, and judge them on held-out ones."""
-    pictures = read_pictures(data, labels_file, images, tuple(labels.split(",")))
-    story = train(
-        backbone,
-        weights,
-        pictures,
-        passes=passes,
-        recipe=heads.Recipe(epochs=epochs),
-        augmentation=Augmentation() if ranges == "narrow" else IMG2RECOMMENDER,
-        deep=deep,
-        output=output or cached_heads(backbone),
-    )
+    try:
+        pictures = read_pictures(data, labels_file, images, tuple(labels.split(",")))
+        story = train(
+            backbone,
+            weights,
+            pictures,
+            passes=passes,
+            recipe=heads.Recipe(epochs=epochs),
+            augmentation=Augmentation() if ranges == "narrow" else IMG2RECOMMENDER,
+            deep=deep,
+            output=output or cached_heads(backbone),
+        )
+    except (datasets.DatasetError, WeightsError) as error:
+        raise click.ClickException(str(error)) from error
     click.echo(json.dumps(story.held_out, indent=2))
 
 

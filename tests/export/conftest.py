@@ -1,4 +1,4 @@
-"""Fixtures of the export tests: one thread, an empty cache folder, and the networks that are slow to build."""
+"""Fixtures of the export tests: one thread, an empty cache folder, networks that are slow to build."""
 
 from __future__ import annotations
 

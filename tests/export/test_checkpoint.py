@@ -11,7 +11,9 @@ from torch import nn
 
 from export import checkpoint
 from export.checkpoint import HeadsStory, cached_heads, find_heads, load_heads, read_story, save_heads
-from export.networks.backbones import Tail
+from export.datasets import DEFAULT_LABELS
+from export.networks.attributes import AttributeNetwork, digest
+from export.networks.backbones import Backbone, Tail
 from export.weights import WeightsError
 
 STORY = HeadsStory(
@@ -73,3 +75,12 @@ def test_own_heads_come_before_the_committed_ones(
     save_heads(tails(), STORY, cached_heads("dlib"))
     assert find_heads("dlib") == cached_heads("dlib") != committed
     assert cached_heads("dlib").is_relative_to(cache)
+
+
+def test_the_committed_heads_fit_the_packaged_trunk_and_have_skill(dlib_backbone: Backbone) -> None:
+    path = checkpoint.COMMITTED / "attributes_dlib.safetensors"
+    story = read_story(path)
+    assert story.labels == DEFAULT_LABELS
+    assert story.trunk == digest(dlib_backbone)
+    assert min(story.skill) > 0.9
+    load_heads(AttributeNetwork(dlib_backbone, story.labels).tails, path)
