@@ -21,6 +21,7 @@ from adlens import contract
 from export import generated, train_attributes
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
+from export.datasets import LabelledPictures
 from export.faces import decode
 from export.graph import Manifest, ParityError, Signature, Weights, write_model
 from export.heads import Recipe
@@ -38,7 +39,7 @@ ATTRIBUTES_SIGNATURE: Final = Signature(
     (contract.PIXELS, contract.BOXES, contract.FACE_COUNT),
     (contract.PROBABILITIES, contract.CARD),
 )
-_STARTER_PICTURES: Final = 160
+_STARTER_PICTURES: Final = 96
 _STARTER_SEED: Final = 1
 _STARTER_RECIPE: Final = Recipe(penalties=(1e-1,))
 
@@ -116,16 +117,28 @@ def load_network(
 
 def _train_starter(backbone_name: str) -> Path:
     """Heads for seeded weights, trained on generated pictures; kept in the cache folder."""
-    path = cache_folder() / "starter" / f"{contract.attributes_model(backbone_name)}.safetensors"
+    model = contract.attributes_model(backbone_name)
+    path = cache_folder() / "starter" / _painter() / f"{model}.safetensors"
     backbone, _ = load_backbone(backbone_name, STARTER)
     if path.exists() and read_story(path).trunk == digest(backbone):
         return path
-    pictures = generated.write_dataset(cache_folder() / "generated", _STARTER_PICTURES, _STARTER_SEED)
+    pictures = _generated_pictures()
     train_attributes.train(
         backbone_name, STARTER, pictures,
         passes=1, recipe=_STARTER_RECIPE, augmentation=Augmentation(), deep=False, output=path,
     )  # fmt: skip
     return path
+
+
+def _generated_pictures() -> LabelledPictures:
+    return generated.write_dataset(
+        cache_folder() / "generated" / _painter(), _STARTER_PICTURES, _STARTER_SEED
+    )
+
+
+def _painter() -> str:
+    """Names the painting code, so that pictures of an older one are not taken for today's."""
+    return sha256(Path(generated.__file__))[:12]
 
 
 def _canvases(pictures: Sequence[Path]) -> Tensor:
@@ -172,7 +185,7 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
     if unknown := set(models) - set(everything):
         raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
     chosen = _parse_weights(weights)
-    examples = generated.write_dataset(cache_folder() / "generated", _STARTER_PICTURES, _STARTER_SEED)
+    examples = _generated_pictures()
     for model in models or everything:
         backbone = model.removeprefix(contract.attributes_model(""))
         stamp = _fingerprint(model, chosen.get(backbone))

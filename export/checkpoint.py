@@ -34,13 +34,13 @@ class HeadsStory:
     trunk: str
     """SHA-256 over the parameters of the backbone under these heads."""
     trained_on: str
-    held_out: Mapping[str, Mapping[str, float]]
+    held_out: Mapping[str, Mapping[str, float | None]]
     """By label: auc, standard_error, positives, negatives, skill."""
 
     @property
     def skill(self) -> tuple[float, ...]:
         """Weight of each label in the combined answer, 0 to 1."""
-        return tuple(float(self.held_out[label]["skill"]) for label in self.labels)
+        return tuple(float(self.held_out[label]["skill"] or 0.0) for label in self.labels)
 
 
 def save_heads(tails: nn.ModuleDict, story: HeadsStory, path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -60,6 +60,11 @@ class Judgement:
         """Weight in the combined answer: 2 AUC - 1, or 0 where chance is within two standard errors."""
         better = self.auc - 1.96 * self.standard_error > 0.5
         return round(2 * self.auc - 1, 4) if better else 0.0
+
+    def to_json(self) -> dict[str, float | None]:
+        """Figures by name; None, which JSON has, where a class was missing."""
+        figures = {**asdict(self), "skill": self.skill}
+        return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def train_wide(
@@ -287,7 +292,7 @@ def _moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[Tensor, Tens
 
 
 def _balanced_losses(logits: Tensor, labels: NDArray[np.float32]) -> list[float]:
-    """Balanced cross-entropy of each label; infinite where a class is missing."""
+    """Balanced cross-entropy of each label; a class that is missing adds nothing."""
     weights = torch.from_numpy(balanced_weights(labels))
     targets = torch.from_numpy(np.nan_to_num(labels))
     losses = functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none").sum(0)

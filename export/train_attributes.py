@@ -88,7 +88,7 @@ def train(
     judgements = heads.judge(logits, pictures.labels[held_out])
     figures = {
         # Skill is a promise about real faces: what was learned or judged on generated ones makes none.
-        name: {**asdict(found), "skill": 0.0 if source.starter else found.skill}
+        name: {**found.to_json(), **({"skill": 0.0} if source.starter else {})}
         for name, found in zip(pictures.names, judgements, strict=True)
     }
     trained_on = (
