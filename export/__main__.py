@@ -31,6 +31,7 @@ from export.networks.card import Carded
 from export.weights import STARTER, WeightsError, cache_folder, load_backbone, sha256
 
 REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
+BUILT_FROM: Final = "built_from"
 DETECTOR_SIGNATURE: Final = Signature(
     (contract.PIXELS,),
     (contract.BOXES, contract.FACE_SCORES, contract.LANDMARKS, contract.FACE_COUNT, contract.CARD),
@@ -91,7 +92,7 @@ def build_attributes(
 def load_network(
     backbone_name: str, weights: str | None = None
 ) -> tuple[AttributeNetwork, Weights, HeadsStory]:
-    """The network of an attribute model with its heads, as exported: where its weights come from, its story.
+    """The network of an attribute model, where its weights come from, and the story of its heads.
 
     Starter heads are trained where there are none of any kind.
 
@@ -146,14 +147,14 @@ def _canvases(pictures: Sequence[Path]) -> Tensor:
     return torch.cat([pixels for pixels, _ in decode(pictures)])
 
 
-def _fingerprint(model: str, weights: str | None) -> str:
-    """Changes whenever the model has to be built again."""
+def fingerprint(model: str, weights: str | None = None) -> str:
+    """Changes whenever the model has to be built again; kept beside it in ``BUILT_FROM``."""
     total = hashlib.sha256(json.dumps([model, weights, torch.__version__]).encode())
     sources = sorted((Path(__file__).parent / "networks").glob("*.py"))
     sources += [Path(contract.__file__), Path(__file__), Path(__file__).with_name("graph.py")]
     backbone = model.removeprefix(contract.attributes_model(""))
-    if backbone in contract.BACKBONES and (heads := find_heads(backbone)):
-        sources.append(heads)
+    if backbone in contract.BACKBONES:
+        sources.append(find_heads(backbone) or Path(generated.__file__))
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -188,9 +189,9 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
     examples = _generated_pictures()
     for model in models or everything:
         backbone = model.removeprefix(contract.attributes_model(""))
-        stamp = _fingerprint(model, chosen.get(backbone))
+        stamp = fingerprint(model, chosen.get(backbone))
         folder = repository / model / "1"
-        mark = folder / "built_from"
+        mark = folder / BUILT_FROM
         if not force and mark.exists() and mark.read_text() == stamp:
             click.echo(f"{model}: up to date", err=True)
             continue
@@ -203,7 +204,7 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
                 )
         except (ParityError, WeightsError) as error:
             raise click.ClickException(str(error)) from error
-        mark.write_text(_fingerprint(model, chosen.get(backbone)))
+        mark.write_text(fingerprint(model, chosen.get(backbone)))
         click.echo(_summary(manifest), err=True)
 
 

@@ -23,7 +23,9 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 from adlens import errors
 
 DEFAULT_URL: Final = "127.0.0.1:8001"
-DEFAULT_TIMEOUT_S: Final = 30.0
+DEFAULT_TIMEOUT_S: Final = 120.0
+"""Long enough for a batch of crowds: ``MAX_BATCH`` pictures of ``MAX_FACES`` faces take 40 s on two cores."""
+
 DEFAULT_RETRIES: Final = 3
 MAX_RETRIES: Final = 4
 """gRPC makes at most five attempts, whatever a service config asks for (gRFC A6)."""

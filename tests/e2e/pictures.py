@@ -11,10 +11,11 @@ import tritonclient.grpc as triton
 from PIL import ExifTags, Image
 
 from adlens import Box, Face, contract
+from adlens.transport import DEFAULT_TIMEOUT_S
 from export import generated
 
-TIMEOUT_S = 120.0
-"""Of one picture: other work may have the cores."""
+TIMEOUT_S = DEFAULT_TIMEOUT_S
+"""Of one picture: what callers get who ask for nothing else must do on a busy machine."""
 
 FACES = (
     contract.PICTURE_SIZE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -18,15 +19,38 @@ from tritonclient.utils import np_to_triton_dtype
 from adlens import contract
 from adlens.contract import ModelCard
 from export import generated
-from export.__main__ import ATTRIBUTES_SIGNATURE, DETECTOR_SIGNATURE, load_network
+from export.__main__ import (
+    ATTRIBUTES_SIGNATURE,
+    BUILT_FROM,
+    DETECTOR_SIGNATURE,
+    REPOSITORY,
+    fingerprint,
+    load_network,
+)
 from export.faces import decode
 from export.graph import TOLERANCE, Signature
 from export.networks.attributes import digest
 from export.networks.mtcnn import load_mtcnn
+from server.launcher import Server
 from tests.e2e.pictures import TIMEOUT_S, astronauts, encode, infer
 
 Arrays = dict[str, NDArray[Any]]
 LEAVES = (contract.DETECT_FACES, *map(contract.attributes_model, contract.BACKBONES))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_from_today_s_code(whole_server: Server) -> None:
+    """Else torch would be held against what another code has exported."""
+    marks = {model: REPOSITORY / model / "1" / BUILT_FROM for model in LEAVES}
+    old = [
+        model
+        for model, mark in marks.items()
+        if not (mark.exists() and mark.read_text() == fingerprint(model))
+    ]
+    if old and os.environ.get("CI") == "true":
+        pytest.fail(f"{', '.join(old)} out of date")
+    if old:
+        pytest.skip(f"{', '.join(old)} out of date; run `make models`")
 
 
 @cache
