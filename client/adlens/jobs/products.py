@@ -27,6 +27,8 @@ from adlens.transport import InferResponse
 
 _CERTAIN: Final = 1e-6
 """Probabilities are kept this far from 0 and 1, or one sure backbone would outweigh all others."""
+_PERFECT: Final = 0.999
+"""Skill beyond this counts no more: held-out sets are too small to tell."""
 
 _SHORTER_CROP_SIDE: Final = min(contract.CROP_WIDTH, contract.CROP_ABOVE + 1 + contract.CROP_BELOW)
 """In box heights."""
@@ -87,20 +89,22 @@ def interpret(response: InferResponse, path: str, catalogue: Catalogue) -> Pictu
 def combine(probabilities: Sequence[float], skills: Sequence[float]) -> float:
     """Combine the probabilities of one label by several backbones.
 
-    The mean of the logits, weighted by skill (a logarithmic opinion pool: C. Genest and J. Zidek,
-    "Combining Probability Distributions", Statistical Science 1986). Without any skill at all, the
-    plain mean, as the IMG2RECOMMENDER project has it.
+    The mean of the logits, weighted by skill over its lack (a logarithmic opinion pool: C. Genest and
+    J. Zidek, "Combining Probability Distributions", Statistical Science 1986; the weight, s / (1 - s), is
+    ours: it halves when a backbone errs twice as often, as inverse variance weights do). Without any skill
+    at all, the plain mean, as the IMG2RECOMMENDER project has it.
 
     Args:
         probabilities: one a backbone, in [0, 1].
-        skills: weights, one a backbone, >= 0.
+        skills: one a backbone, in [0, 1].
     """
-    total = math.fsum(skills)
+    weights = [skill / (1 - min(skill, _PERFECT)) for skill in skills]
+    total = math.fsum(weights)
     if total <= 0:
         return math.fsum(probabilities) / len(probabilities)
     clipped = (min(max(probability, _CERTAIN), 1 - _CERTAIN) for probability in probabilities)
     logits = (math.log(probability / (1 - probability)) for probability in clipped)
-    logit = math.fsum(skill * logit for skill, logit in zip(skills, logits, strict=True)) / total
+    logit = math.fsum(weight * logit for weight, logit in zip(weights, logits, strict=True)) / total
     return 1 / (1 + math.exp(-logit))
 
 
