@@ -66,10 +66,10 @@ def test_commands_of_the_client_run(line: str, server: Server, photos: Path) -> 
 def test_make_knows_its_targets_and_modules_exist(line: str) -> None:
     program, *arguments = shlex.split(line, comments=True)
     if program == "make":
-        run = subprocess.run(["make", "--dry-run", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
+        command = ["make", "--dry-run", *arguments]
     else:
         command = [sys.executable, *arguments[:2], "--help"]
-        run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False)
+    run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr
 
 
