@@ -19,7 +19,7 @@ from export.evaluate_products import COMBINED, figures, scores
 from export.train_attributes import HELD_OUT
 from tests.e2e.pictures import FACES, backbone_outputs, encode, infer
 
-LEAST_AUC = {"hat": 0.95, "beard": 0.95, "eyewear": 0.95}
+LEAST_AUC = {"hat": 0.965, "beard": 0.965, "eyewear": 0.965}
 MOST_WITHOUT_FACE = 0.01
 
 
