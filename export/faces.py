@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from adlens import contract
 
-_PIPELINE: Final = Path(__file__).parent.parent / "ensembles" / contract.DECODE / "1" / "dali.py"
+PIPELINE: Final = Path(__file__).parent.parent / "ensembles" / contract.DECODE / "1" / "dali.py"
 _THREADS: Final = 2
 
 
@@ -31,7 +31,7 @@ def decode(
     Yields:
         Canvases uint8 [n, S, S, 3] and picture sizes int32 [n, 2] (height, width), n <= ``batch``.
     """
-    pipeline = runpy.run_path(str(_PIPELINE))[contract.DECODE](
+    pipeline = runpy.run_path(str(PIPELINE))[contract.DECODE](
         batch_size=batch, num_threads=_THREADS, device_id=None, prefetch_queue_depth=1, exec_pipelined=False,
         exec_async=False,
     )  # fmt: skip
