@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from adlens import contract
 from export.augmentation import Augmentation, plain_chips
-from export.faces import decode
+from export.faces import PIPELINE, decode
 from export.networks.attributes import digest
 from export.networks.backbones import Backbone, Shared
 
@@ -71,8 +72,9 @@ def compute_features(
         digest(backbone),
         *map(str, paths),
         boxes.numpy().tobytes().hex(),
-        repr(augmentation),
-        str(seed),
+        repr((augmentation, seed)),
+        repr((contract.CROP_ABOVE, contract.CROP_BELOW, contract.CROP_WIDTH)),
+        PIPELINE.read_text(),
     ]
     folder = cache / "features" / hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     for number in range(passes):
