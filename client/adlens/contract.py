@@ -81,7 +81,8 @@ CROP_WIDTH: Final = 1.6
 
 Generous on purpose, as hat and beard lie outside a face box. The IMG2RECOMMENDER project, whose boxes
 come from another detector, takes 0.625, 0.25 and 1.75; behind MTCNN's taller boxes that loses
-resolution to background, and these gave the better area under the ROC curve in cross-validation. Ours is
+resolution to background. In cross-validation a crop 0.85 times as wide and high gave eyewear a larger area
+under the ROC curve, hat and beard the same; ours lies between, with chin and crown inside. Ours is
 not clamped to the picture: what lies outside is black.
 """
 
