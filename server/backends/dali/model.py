@@ -25,6 +25,7 @@ from server.backends.configuration import (
     version_folder,
 )
 from server.backends.isolation import BadRequestError, run_isolated
+from server.backends.pulse import Pulse
 
 Array = npt.NDArray[Any]
 
@@ -63,12 +64,17 @@ class TritonPythonModel:
             self.gate = gate.choose_gate(parameter(configuration, "adlens_gate"))
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
+        self.pulse = Pulse()
         self.outputs = [entry["name"] for entry in configuration["output"]]
         split = parameter(configuration, "split_along_outer_axis") or ""
         self.split = set(filter(None, split.split(":")))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request, running as one batch all that pass the checks."""
+        with self.pulse.beating():
+            return self._answers(requests)
+
+    def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         answers: list[Any] = [self._checked(request) for request in requests]
         good = [index for index, answer in enumerate(answers) if not isinstance(answer, Exception)]
         results = run_isolated([answers[index] for index in good], self._run)

@@ -18,6 +18,7 @@ import triton_python_backend_utils as pb_utils
 from server.backends.configuration import InvalidConfigurationError, version_folder
 from server.backends.isolation import run_isolated
 from server.backends.onnxruntime import signature
+from server.backends.pulse import Pulse
 
 Array = npt.NDArray[Any]
 
@@ -57,6 +58,7 @@ class TritonPythonModel:
             self.run_options = run_options(configuration)
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
+        self.pulse = Pulse()
         given = (*model.inputs.values(), *model.initializers.values())
         self.scalars = {tensor.name for tensor in given if not tensor.shape}
         self.batches = configuration["max_batch_size"] > 0
@@ -64,7 +66,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request, running them as one batch where the model batches."""
-        answers = run_isolated(requests, self._run if self.batches else self._run_each)
+        with self.pulse.beating():
+            answers = run_isolated(requests, self._run if self.batches else self._run_each)
         return [_response(answer) for answer in answers]
 
     def finalize(self) -> None:
