@@ -2,7 +2,8 @@
 
 Triton notices neither a model process that died nor one that hangs. A process that has been at work
 for seconds and used no processor time meanwhile is stuck, however long its work may rightly take; so
-each says when it begins and ends, in eight bytes of a file that the supervisor reads.
+each says when it begins and ends, in eight bytes of a file that the supervisor reads. A file whose
+process is no more tells of one that died: who ends in order takes its file along.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER_VARIABLE = "ADLENS_PULSES"
@@ -27,9 +28,9 @@ class Pulse:
     def __init__(self) -> None:
         self._memory: mmap.mmap | None = None
         if folder := os.environ.get(FOLDER_VARIABLE):
-            path = Path(folder) / str(os.getpid())
-            path.write_bytes(_SINCE.pack(0.0))
-            with path.open("r+b") as file:
+            self._path = Path(folder) / str(os.getpid())
+            self._path.write_bytes(_SINCE.pack(0.0))
+            with self._path.open("r+b") as file:
                 self._memory = mmap.mmap(file.fileno(), _SINCE.size)
 
     @contextmanager
@@ -44,17 +45,21 @@ class Pulse:
         finally:
             _SINCE.pack_into(self._memory, 0, 0.0)
 
+    def end(self) -> None:
+        """Say that this process is about to end in order."""
+        if self._memory is not None:
+            self._path.unlink(missing_ok=True)
+
 
 def read_pulses(folder: Path) -> dict[int, float]:
-    """Process ids, and since when (``time.monotonic()``, one clock for all processes) each is at work.
+    """Ids of the model processes, and since when (``time.monotonic()``, one clock for all) each is at work.
 
-    Idle processes are left out.
+    0 for those that are idle.
     """
     found = {}
     for path in folder.iterdir():
-        data = path.read_bytes()
-        # A file that has just been made is empty.
-        since = _SINCE.unpack(data)[0] if len(data) == _SINCE.size else 0.0
-        if since:
-            found[int(path.name)] = since
+        with suppress(FileNotFoundError):  # ended between the two calls
+            data = path.read_bytes()
+            # A file that has just been made is empty.
+            found[int(path.name)] = _SINCE.unpack(data)[0] if len(data) == _SINCE.size else 0.0
     return found

@@ -85,6 +85,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Let go of the pipeline before the interpreter ends."""
         del self.runner
+        self.pulse.end()
 
     def _checked(self, request: pb_utils.InferenceRequest) -> dict[str, Array] | Exception:
         """The request's inputs, each ``[samples, ...]``, or what is wrong with it."""

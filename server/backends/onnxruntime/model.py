@@ -73,6 +73,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Let go of the session before the interpreter ends."""
         del self.session
+        self.pulse.end()
 
     def _run_each(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[list[pb_utils.Tensor]]:
         return [answer for request in requests for answer in self._run([request])]
