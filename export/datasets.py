@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN: Final = math.nan
+HELD_OUT: Final = 0.2
+"""Share of the pictures on which heads are judged, and never trained."""
+FOLDS: Final = 5
 HBE_LABELS: Final = Path(__file__).parent / "labels" / "hbe.csv"
 """Our own labels of LFW faces, one a person: hat, eyewear, beard, moustache only, unsure."""
 DEFAULT_LABELS: Final = ("hat", "beard", "eyewear")
@@ -154,13 +157,15 @@ def read_lfw(names: Sequence[str] = DEFAULT_LABELS, images: Path | None = None) 
     return read_csv(HBE_LABELS, images, names)
 
 
-def name_shares(pictures: LabelledPictures) -> NDArray[np.float64]:
+def name_shares(pictures: LabelledPictures, fold: int = 0) -> NDArray[np.float64]:
     """A number in [0, 1) for each picture, from a checksum of its file name alone.
 
     Splits cut along it, so the same picture falls on the same side in every run and on every machine, and
-    heads trained in one run may be judged in another.
+    heads trained in one run may be judged in another: below ``HELD_OUT`` lie those held out. Each ``fold``
+    from 0 to ``FOLDS - 1`` holds out others, and all folds together each picture once.
     """
-    return np.array([zlib.crc32(path.name.encode()) / 2**32 for path in pictures.paths])
+    shares = np.array([zlib.crc32(path.name.encode()) / 2**32 for path in pictures.paths])
+    return (shares - fold * HELD_OUT) % 1.0
 
 
 def _cell(text: str, file: Path, line: int, name: str) -> float:

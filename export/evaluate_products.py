@@ -23,7 +23,7 @@ from export import datasets
 from export.datasets import LabelledPictures
 from export.heads import judge
 from export.roc import draw_roc
-from export.train_attributes import HELD_OUT, read_pictures
+from export.train_attributes import read_pictures
 
 COMBINED = "combined"
 
@@ -85,6 +85,9 @@ def figures(found: dict[str, NDArray[np.float32]], pictures: LabelledPictures) -
 @click.option(
     "--part", type=click.Choice(["held-out", "all"]), default="held-out", help="Held out in training."
 )
+@click.option(
+    "--fold", type=click.IntRange(0, datasets.FOLDS - 1), default=0, help="Which fifth was held out."
+)
 @click.option("--url", envvar="ADLENS_URL", default="127.0.0.1:8001")
 @click.option("--workers", default=8, help="Pictures in flight.")
 @click.option("--roc", type=click.Path(path_type=Path), help="Draw the combined curves into this PNG.")
@@ -94,6 +97,7 @@ def main(
     images: Path | None,
     labels: str,
     part: str,
+    fold: int,
     url: str,
     workers: int,
     roc: Path | None,
@@ -101,7 +105,7 @@ def main(
     """Judge the served answers on labelled pictures."""
     pictures = read_pictures(data, labels_file, images, tuple(labels.split(",")))
     if part == "held-out":
-        pictures = pictures.subset(datasets.name_shares(pictures) < HELD_OUT)
+        pictures = pictures.subset(datasets.name_shares(pictures, fold) < datasets.HELD_OUT)
     with Recommender(url) as recommender:
         answers = recommender.recommend_many(pictures.paths, workers=workers)
         watched = tqdm(answers, total=len(pictures), unit="picture", disable=None)

@@ -32,7 +32,6 @@ from export.networks.backbones import DlibBackbone
 from export.roc import draw_roc
 from export.weights import PACKAGED, STARTER, WeightsError, cache_folder, load_backbone, sha256
 
-HELD_OUT: Final = 0.2
 VALIDATION: Final = 0.15
 """Share of the pictures that are not held out by which early stopping and penalties are decided."""
 ENOUGH: Final = 100
@@ -50,6 +49,7 @@ def train(
     augmentation: Augmentation,
     deep: bool,
     output: Path,
+    fold: int = 0,
 ) -> HeadsStory:
     """Train and judge the heads of one backbone, and write them to ``output`` (with .json and .png beside).
 
@@ -62,6 +62,7 @@ def train(
         augmentation: of every pass but the first.
         deep: whether to train the deep part, where the backbone has one.
         output: the heads file.
+        fold: which pictures to hold out (``datasets.name_shares``).
 
     Raises:
         DatasetError: no picture has a face, or too few have one.
@@ -73,7 +74,7 @@ def train(
     if not seen.any():
         raise datasets.DatasetError(f"{pictures.name}: no face in any of its {len(pictures)} pictures")
     pictures, boxes = pictures.subset(seen), boxes[torch.from_numpy(seen)]
-    held_out, validation, fitting = _parts(pictures)
+    held_out, validation, fitting = _parts(pictures, fold)
     if not (len(held_out) and len(validation) and len(fitting)):
         raise datasets.DatasetError(
             f"{pictures.name}: {len(pictures)} faces are too few to hold some out; give at least {ENOUGH}"
@@ -102,11 +103,13 @@ def train(
     return story
 
 
-def _parts(pictures: LabelledPictures) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _parts(
+    pictures: LabelledPictures, fold: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows held out, for validation, and to fit; a picture's name alone decides where it falls."""
-    share = datasets.name_shares(pictures)
-    held_out = share < HELD_OUT
-    validation = ~held_out & (share < HELD_OUT + VALIDATION * (1 - HELD_OUT))
+    share = datasets.name_shares(pictures, fold)
+    held_out = share < datasets.HELD_OUT
+    validation = ~held_out & (share < datasets.HELD_OUT + VALIDATION * (1 - datasets.HELD_OUT))
     return np.flatnonzero(held_out), np.flatnonzero(validation), np.flatnonzero(~held_out & ~validation)
 
 
@@ -163,6 +166,9 @@ def read_pictures(
 )
 @click.option("--epochs", default=heads.Recipe.epochs, help="At most, in each stage.")
 @click.option("--deep/--wide-only", default=True, help="Train the last block and its head as well.")
+@click.option(
+    "--fold", type=click.IntRange(0, datasets.FOLDS - 1), default=0, help="Which fifth to hold out."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Heads file [default: in the cache folder]")
 def main(
     backbone: str,
@@ -175,6 +181,7 @@ def main(
     ranges: str,
     epochs: int,
     deep: bool,
+    fold: int,
     output: Path | None,
 ) -> None:
     """Train the heads of one backbone on labelled pictures, and judge them on held-out ones."""
@@ -189,6 +196,7 @@ def main(
             augmentation=Augmentation() if ranges == "narrow" else IMG2RECOMMENDER,
             deep=deep,
             output=output or cached_heads(backbone),
+            fold=fold,
         )
     except (datasets.DatasetError, WeightsError) as error:
         raise click.ClickException(str(error)) from error

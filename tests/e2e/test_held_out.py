@@ -14,9 +14,8 @@ from adlens.contract import ModelCard
 from adlens.jobs import products
 from adlens.transport import InferResponse
 from export import datasets, generated
-from export.datasets import LabelledPictures
+from export.datasets import HELD_OUT, LabelledPictures
 from export.evaluate_products import COMBINED, figures, scores
-from export.train_attributes import HELD_OUT
 from tests.e2e.pictures import FACES, backbone_outputs, encode, infer
 
 LEAST_AUC = {"hat": 0.965, "beard": 0.965, "eyewear": 0.965}

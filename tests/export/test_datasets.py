@@ -169,6 +169,14 @@ def test_the_share_of_a_picture_comes_from_its_file_name_alone() -> None:
     assert np.mean(many < 0.2) == pytest.approx(0.2, abs=0.03)
 
 
+def test_the_folds_hold_out_each_picture_once() -> None:
+    paths = tuple(Path(f"{number}.jpg") for number in range(500))
+    pictures = LabelledPictures("some", paths, ("hat",), np.zeros((500, 1), np.float32))
+    held_out = [datasets.name_shares(pictures, fold) < datasets.HELD_OUT for fold in range(datasets.FOLDS)]
+    assert (np.sum(held_out, axis=0) == 1).all()
+    assert min(map(np.sum, held_out)) > 60
+
+
 def test_a_subset_is_taken_by_mask_or_by_rows() -> None:
     paths = tuple(Path(f"{number}.jpg") for number in range(4))
     pictures = LabelledPictures("some", paths, ("hat",), np.arange(4, dtype=np.float32).reshape(4, 1))

@@ -15,11 +15,11 @@ from PIL import Image
 from export import generated, train_attributes
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, load_heads, read_story
-from export.datasets import DatasetError, LabelledPictures, name_shares
+from export.datasets import HELD_OUT, DatasetError, LabelledPictures, name_shares
 from export.heads import Recipe
 from export.networks.attributes import AttributeNetwork, digest
 from export.networks.backbones import Backbone
-from export.train_attributes import HELD_OUT, read_pictures, train
+from export.train_attributes import read_pictures, train
 from export.weights import STARTER
 
 PICTURES = 24
