@@ -85,9 +85,7 @@ def figures(found: dict[str, NDArray[np.float32]], pictures: LabelledPictures) -
 @click.option(
     "--part", type=click.Choice(["held-out", "all"]), default="held-out", help="Held out in training."
 )
-@click.option(
-    "--fold", type=click.IntRange(0, datasets.FOLDS - 1), default=0, help="Which fifth was held out."
-)
+@click.option("--fold", type=click.IntRange(0, datasets.FOLDS - 1), default=0, help="Fifth held out.")
 @click.option("--url", envvar="ADLENS_URL", default="127.0.0.1:8001")
 @click.option("--workers", default=8, help="Pictures in flight.")
 @click.option("--roc", type=click.Path(path_type=Path), help="Draw the combined curves into this PNG.")

@@ -166,9 +166,7 @@ def read_pictures(
 )
 @click.option("--epochs", default=heads.Recipe.epochs, help="At most, in each stage.")
 @click.option("--deep/--wide-only", default=True, help="Train the last block and its head as well.")
-@click.option(
-    "--fold", type=click.IntRange(0, datasets.FOLDS - 1), default=0, help="Which fifth to hold out."
-)
+@click.option("--fold", type=click.IntRange(0, datasets.FOLDS - 1), default=0, help="Fifth held out.")
 @click.option("--output", type=click.Path(path_type=Path), help="Heads file [default: in the cache folder]")
 def main(
     backbone: str,
