@@ -112,8 +112,25 @@ def measure(url: str, pictures: Sequence[Jpeg], count: int, rounds: int, in_flig
         "in_flight": in_flight,
         "pictures": count,
         "rounds": rounds,
-        "machine": {"cpu": _cpu(), "cores": cores, "onnxruntime": onnxruntime.__version__},
+        "machine": machine(),
     }
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"cpu": _cpu(), "cores": psutil.cpu_count() or 1, "onnxruntime": onnxruntime.__version__}
+
+
+def read_pictures(folder: Path) -> list[Jpeg]:
+    """The JPEG files of a folder, by name.
+
+    Raises:
+        click.UsageError: there is none.
+    """
+    pictures = [np.fromfile(path, np.uint8) for path in sorted(folder.glob("*.jpg"))]
+    if not pictures:
+        raise click.UsageError(f"{folder}: no .jpg file")
+    return pictures
 
 
 def _cpu() -> str:
@@ -132,10 +149,7 @@ def _cpu() -> str:
 @click.option("--in-flight", default=16)
 def main(folder: Path, url: str, count: int, rounds: int, in_flight: int) -> None:
     """Measure with the JPEG files of FOLDER and print the figures as JSON."""
-    pictures = [np.fromfile(path, np.uint8) for path in sorted(folder.glob("*.jpg"))]
-    if not pictures:
-        raise click.UsageError(f"{folder}: no .jpg file")
-    click.echo(json.dumps(measure(url, pictures, count, rounds, in_flight), indent=2))
+    click.echo(json.dumps(measure(url, read_pictures(folder), count, rounds, in_flight), indent=2))
 
 
 if __name__ == "__main__":
