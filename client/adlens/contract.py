@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Final
 
 # Shapes.
@@ -68,7 +69,35 @@ BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 # Limits on a picture, checked by ``adlens.jpeg`` at the client and again before the decoder.
 MAX_IMAGE_BYTES: Final = 20 * 1024 * 1024
 MAX_PIXELS: Final = 50_000_000
+MAX_SIDE: Final = 32_767
+"""Longest side in pixels; no photo of at most MAX_PIXELS comes near it."""
 MAX_SCANS: Final = 64
+MAX_METADATA_BYTES: Final = 8 * 1024 * 1024
+"""In all application and comment segments together; the largest in use, depth maps in XMP, take half."""
+
+MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
+"""One gRPC message: a full batch of photos of 8 MiB each, or three of MAX_IMAGE_BYTES."""
+
+REASON_HEADER: Final = "adlens-reason"
+"""Trailing metadata in which the server's door says why it, or Triton behind it, gives no answer."""
+
+
+class Reason(StrEnum):
+    """Values of REASON_HEADER."""
+
+    OVERLOADED = "overloaded"
+    """RESOURCE_EXHAUSTED, or UNAVAILABLE where Triton's own queue is full: send less, or later."""
+    DRAINING = "draining"
+    """UNAVAILABLE: this server is shutting down; another one may answer."""
+    RESTARTING = "restarting"
+    """UNAVAILABLE: a part of this server died, and is being started anew."""
+    DENIED = "denied"
+    """PERMISSION_DENIED: the call needs a token that did not come with it."""
+    TOO_LARGE = "too-large"
+    """RESOURCE_EXHAUSTED: more than the server's limit, by default MAX_REQUEST_BYTES."""
+    POISON = "poison"
+    """INVALID_ARGUMENT: the same request was running at two deaths of the server."""
+
 
 POSITIVE: Final = 0.5
 """A face shows a label from this combined probability on (spec of job 1)."""

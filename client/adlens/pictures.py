@@ -38,8 +38,6 @@ _FORMATS: Final = ("PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "DIB", "PPM", "I
 
 _SOI: Final = b"\xff\xd8"
 _JPEG_QUALITY: Final = 95
-_JPEG_MAX_SIDE: Final = 65_500
-"""``JPEG_MAX_DIMENSION`` of libjpeg."""
 _ROTATED: Final = range(5, 9)
 """EXIF orientations that swap height and width (CIPA DC-008, tag 0x0112)."""
 
@@ -203,8 +201,9 @@ def _encode(image: Image.Image, name: str) -> Picture:
         raise BadImage(f"a picture of {width} x {height} pixels; give one with pixels")
     if height * width > contract.MAX_PIXELS:
         raise TooLarge(jpeg.too_many_pixels(height, width))
-    if max(height, width) > _JPEG_MAX_SIDE:
-        raise TooLarge(f"{width} x {height} pixels, and a side has at most {_JPEG_MAX_SIDE}; make it smaller")
+    if max(height, width) > contract.MAX_SIDE:
+        limit = contract.MAX_SIDE
+        raise TooLarge(f"{width} x {height} pixels, and a side has at most {limit}; make it smaller")
     with _pillow_errors():
         upright = _eight_bit(ImageOps.exif_transpose(image))
         buffer = io.BytesIO()

@@ -18,7 +18,7 @@ REFUSED = {
     "032_decompression_bomb.gif": ("TooLarge", "4364696535 pixels, and at most 50000000"),
     "035_broken.png": ("BadImage", "not a picture, or a broken one"),
     "037_truncated_jpeg.jpg": ("BadImage", "truncated: no end-of-image marker"),
-    "039_truncated_app14.jpg": ("BadImage", "refused by the server as damaged"),
+    "039_truncated_app14.jpg": ("BadImage", "broken: 1 stray bytes at byte 21834"),
     "044_truncated.gif": ("BadImage", "broken: image file is truncated"),
     "058_corrupted.png": ("BadImage", "not a picture, or a broken one"),
     "061_truncated.jpg": ("BadImage", "truncated: a segment at byte 395"),
