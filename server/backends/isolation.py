@@ -32,3 +32,13 @@ def run_isolated(
             return [error]
     middle = len(items) // 2
     return run_isolated(items[:middle], run) + run_isolated(items[middle:], run)
+
+
+def run_together(
+    items: Sequence[Item], run: Callable[[Sequence[Item]], list[Result]]
+) -> list[Result | Exception]:
+    """``run`` over ``items`` as one batch, whose error is every item's: what native backends do."""
+    try:
+        return list(run(items)) if items else []
+    except Exception as error:  # as above
+        return [error] * len(items)

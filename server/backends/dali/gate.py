@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from adlens import jpeg
 from adlens.errors import BadImage
 from server.backends.configuration import InvalidConfigurationError
 from server.backends.isolation import BadRequestError
 
-Gate = Callable[[bytes], None]
-"""Raises BadRequestError for bytes that must not reach the decoder."""
+Gate = Callable[[npt.NDArray[Any]], None]
+"""Raises BadRequestError for an input, ``[samples, ...]``, that must not reach the decoder."""
 
 
 def choose_gate(name: str | None) -> Gate | None:
@@ -19,14 +23,23 @@ def choose_gate(name: str | None) -> Gate | None:
     Raises:
         InvalidConfigurationError: there is no such gate.
     """
-    gates = {"jpeg": _jpeg}
+    gates = {"jpeg": check_pictures}
     if name is not None and name not in gates:
         raise InvalidConfigurationError(f"unknown adlens_gate '{name}', known are: {', '.join(gates)}")
     return None if name is None else gates[name]
 
 
-def _jpeg(data: bytes) -> None:
-    try:
-        jpeg.inspect(data)
-    except BadImage as error:
-        raise BadRequestError(str(error)) from error
+def check_pictures(values: npt.NDArray[Any]) -> None:
+    """Refuse an input of JPEG files, uint8 ``[pictures, bytes]``, if one is bad; others are no pictures.
+
+    Raises:
+        BadRequestError: says what is wrong, and with which picture of several.
+    """
+    if values.dtype != np.uint8 or values.ndim != 2:
+        return
+    for number, picture in enumerate(values, 1):
+        try:
+            jpeg.inspect(picture.data)
+        except BadImage as error:
+            which = f"picture {number} of {len(values)}: " if len(values) > 1 else ""
+            raise BadRequestError(f"{which}{error}") from error

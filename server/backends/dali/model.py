@@ -4,13 +4,15 @@ What it accepts and answers is the contract of the native backend (``pipeline.py
 differences, both for the sake of the requests that share a batch with a bad one: a batch that fails
 is run again by halves, and only the bad requests get an error, INVALID_ARGUMENT with the reason;
 and with the model parameter ``adlens_gate: "jpeg"`` a broken or oversized JPEG is refused before the
-decoder sees it. The native backend fails the whole batch and ignores the parameter.
+decoder sees it. The native backend fails the whole batch and ignores the parameter, as this one fails
+it with ``adlens_isolation: "off"``, so that both can be compared (``perf/isolation.py``).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,17 @@ import triton_python_backend_utils as pb_utils
 
 from server.backends.configuration import (
     InvalidConfigurationError,
+    boolean_parameter,
     integer_parameter,
     parameter,
     version_folder,
 )
-from server.backends.isolation import BadRequestError, run_isolated
+from server.backends.isolation import BadRequestError, run_isolated, run_together
 from server.backends.pulse import Pulse
 
 Array = npt.NDArray[Any]
+Sample = dict[str, Array]
+"""One row of each input, by name."""
 
 
 class TritonPythonModel:
@@ -62,6 +67,7 @@ class TritonPythonModel:
             self.runner = pipeline.Runner(serialized, configuration["max_batch_size"], threads, device)
             pipeline.validate(configuration, self.runner)
             self.gate = gate.choose_gate(parameter(configuration, "adlens_gate"))
+            self.isolates = boolean_parameter(configuration, "adlens_isolation", default=True)
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self.pulse = Pulse()
@@ -75,20 +81,21 @@ class TritonPythonModel:
             return self._answers(requests)
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        answers: list[Any] = [self._checked(request) for request in requests]
-        good = [index for index, answer in enumerate(answers) if not isinstance(answer, Exception)]
-        results = run_isolated([answers[index] for index in good], self._run)
-        for index, result in zip(good, results, strict=True):
-            answers[index] = result
-        return [_response(answer) for answer in answers]
+        checked = [self._checked(request) for request in requests]
+        good = [sample for each in checked if isinstance(each, list) for sample in each]
+        results = iter(run_isolated(good, self._run) if self.isolates else run_together(good, self._run))
+        return [
+            self._response(list(islice(results, len(each)))) if isinstance(each, list) else _refusal(each)
+            for each in checked
+        ]
 
     def finalize(self) -> None:
         """Let go of the pipeline before the interpreter ends."""
         del self.runner
         self.pulse.end()
 
-    def _checked(self, request: pb_utils.InferenceRequest) -> dict[str, Array] | Exception:
-        """The request's inputs, each ``[samples, ...]``, or what is wrong with it."""
+    def _checked(self, request: pb_utils.InferenceRequest) -> list[Sample] | BadRequestError:
+        """The request's samples, or what is wrong with it."""
         try:
             # In the native backend: AllocateOutputs in src/dali_model_instance.cc.
             wanted = len(request.requested_output_names())
@@ -101,32 +108,29 @@ class TritonPythonModel:
             if len({len(values) for values in inputs.values()}) > 1:
                 raise BadRequestError("Each input in a request must have the same batch size.")
             if self.gate is not None:
-                self._inspect(inputs)
+                for values in inputs.values():
+                    self.gate(values)
         except BadRequestError as error:
             return error
-        return inputs
+        return [dict(zip(inputs, rows, strict=True)) for rows in zip(*inputs.values(), strict=True)]
 
-    def _inspect(self, inputs: dict[str, Array]) -> None:
-        for values in inputs.values():
-            if values.dtype == np.uint8 and values.ndim == 2 and self.gate is not None:
-                for sample in values:
-                    self.gate(sample.tobytes())
+    def _run(self, samples: Sequence[Sample]) -> list[tuple[Array, ...]]:
+        """The outputs of each sample, all from one run of the pipeline."""
+        outputs = self.runner.run({name: [sample[name] for sample in samples] for name in samples[0]})
+        return list(zip(*outputs, strict=True))
 
-    def _run(self, requests: Sequence[dict[str, Array]]) -> list[list[pb_utils.Tensor]]:
-        """The output tensors of each request, all from one run of the pipeline."""
-        names = list(requests[0])
-        outputs = self.runner.run({name: [row for each in requests for row in each[name]] for name in names})
-        answers, start = [], 0
-        for request in requests:
-            end = start + len(request[names[0]])
-            answers.append(
-                [
-                    pb_utils.Tensor(name, _joined(values[start:end], name in self.split))
-                    for name, values in zip(self.outputs, outputs, strict=True)
-                ]
-            )
-            start = end
-        return answers
+    def _response(self, results: list[tuple[Array, ...] | Exception]) -> pb_utils.InferenceResponse:
+        """The answer to one request, from the outputs of its samples."""
+        for number, result in enumerate(results, 1):
+            if isinstance(result, Exception):
+                which = f"sample {number} of {len(results)}: " if len(results) > 1 else ""
+                return _refusal(BadRequestError(f"DALI could not run this request: {which}{_reason(result)}"))
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor(name, _joined(samples, name in self.split))
+                for name, samples in zip(self.outputs, zip(*results, strict=True), strict=True)
+            ]
+        )
 
 
 def _joined(samples: Sequence[Array], split: bool) -> Array:
@@ -136,17 +140,13 @@ def _joined(samples: Sequence[Array], split: bool) -> Array:
     return samples[0][np.newaxis] if len(samples) == 1 else np.stack(samples)
 
 
-def _response(answer: list[pb_utils.Tensor] | Exception) -> pb_utils.InferenceResponse:
-    if not isinstance(answer, Exception):
-        return pb_utils.InferenceResponse(answer)
-    if isinstance(answer, BadRequestError):
-        message = str(answer)
-    else:
-        message = f"DALI could not run this request: {_reason(str(answer))}"
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
+def _refusal(error: BadRequestError) -> pb_utils.InferenceResponse:
+    return pb_utils.InferenceResponse(
+        error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+    )
 
 
-def _reason(message: str) -> str:
+def _reason(error: Exception) -> str:
     """DALI's message less the traceback of the pipeline definition around it."""
-    _, _, reason = message.rpartition("encountered:")
-    return reason.replace("Current pipeline object is no longer valid.", "").strip()
+    _, _, reason = str(error).rpartition("encountered:")
+    return reason.replace("Current pipeline object is no longer valid.", "").strip(" :\n")
