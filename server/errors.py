@@ -6,6 +6,7 @@
     ├── MissingPackageError    the environment lacks what the server runs on
     ├── MissingModelError      a repository or model is not there, or its weights are not built
     ├── AddressError           a port is in use, or the address is not one of this machine
+    ├── CertificateError       a TLS file cannot be read, or is none
     └── TritonFailedError      tritonserver or a model process ended, or does not answer as it must
 """
 
@@ -26,6 +27,10 @@ class MissingModelError(ServerError):
 
 class AddressError(ServerError):
     """A port is in use, or the address is not one of this machine."""
+
+
+class CertificateError(ServerError):
+    """A TLS file cannot be read, or is none."""
 
 
 class TritonFailedError(ServerError):

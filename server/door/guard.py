@@ -1,0 +1,359 @@
+"""Lets calls in, has them wait while Triton is being started anew, and refuses them.
+
+A request's body is read only when the request has been let in: one that is refused costs next to nothing,
+and one that waits stays with its caller, held back by HTTP/2's flow control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from adlens.contract import Reason
+from server.door import refusals
+from server.door.options import DoorOptions
+from server.door.quarantine import Quarantine
+from server.door.refusals import Metadata, Refusal
+from server.door.triton import SERVICE, Context, Triton
+from server.errors import AddressError
+
+HOLD_S = 15.0
+"""Calls wait at most so long, in seconds, for a Triton that is being started anew."""
+MAX_HELD = 1024
+"""Inference requests that wait for it at once; they are unread, and cost some 10 KiB each."""
+READ_S = 60.0
+"""Given to a caller, in seconds, to send the body of a request that has been let in."""
+ADMIN_HEADER = "triton-grpc-protocol-admin"
+"""Carries the token; what Triton's ``--grpc-restricted-protocol=PROTOCOLS:admin=TOKEN`` asks for, too."""
+OPEN_METHODS = frozenset(
+    {
+        "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer",
+        "ModelStreamInfer",
+    }
+)  # fmt: skip
+"""For everyone; all other methods of the service need the token."""
+
+_HEALTH = {False: b"\x08\x02", True: b"\x08\x01"}
+"""``grpc.health.v1.HealthCheckResponse``, whose only field is ``status = 1``: NOT_SERVING 2, SERVING 1."""
+
+_Work = Callable[[Context], Awaitable[bytes | None]]
+
+
+@dataclass(eq=False)
+class Running:
+    """An inference that Triton has: since when by ``time.monotonic()``, and of a stream the last request."""
+
+    began: float
+    body: bytes = b""
+    is_stream: bool = False
+
+
+class Guard:
+    """The door, within one event loop.
+
+    Attributes:
+        running: the inferences that Triton has.
+        last_success: when one last succeeded, by ``time.monotonic()``.
+        ended: set when nobody needs the event loop any longer.
+    """
+
+    def __init__(self, options: DoorOptions) -> None:
+        """Prepare."""
+        self.running: set[Running] = set()
+        self.last_success = 0.0
+        self.ended = asyncio.Event()
+        self._options = options
+        self._server: Any = None
+        self._triton: Triton | None = None
+        self._past: Triton | None = None
+        self._deaths = 0
+        self._connected: Triton | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._draining = False
+        self._news = asyncio.Event()  # set while nobody need wait: connected, or draining
+        self._held = 0
+        self._slots = asyncio.Semaphore(options.max_in_flight)
+        self._quarantine = Quarantine()
+        self._serving = False
+        self._verdict_changed = asyncio.Event()
+
+    async def listen(self) -> int:
+        """Start to listen, and give the port.
+
+        Raises:
+            AddressError: the port cannot be had.
+            CertificateError: a TLS file cannot be read, or is none.
+        """
+        options = self._options
+        self._server = grpc.aio.server(
+            options=[("grpc.max_receive_message_length", options.max_request_bytes), ("grpc.so_reuseport", 0)]
+        )
+        self._server.add_generic_rpc_handlers(self._handlers())
+        address = options.address(options.port)
+        try:
+            if options.tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, options.tls.credentials())
+        except RuntimeError as error:
+            raise AddressError(f"{address} cannot be had ({error}); stop what listens there") from error
+        await self._server.start()
+        return int(port)
+
+    async def open_to(self, url: str, headers: Metadata) -> None:
+        """Have the Triton at ``url`` answer."""
+        await self._leave()
+        self._deaths += 1
+        self._triton = triton = Triton(url, headers, self._deaths)
+        if self._past is not None:
+            await self._past.close()
+            self._past = None
+        self._watch = asyncio.create_task(self._follow(triton))
+
+    async def hold(self, *, died: bool) -> None:
+        """Have calls wait for the next Triton; this one's are suspected where it ``died``."""
+        triton = self._triton
+        if triton is None:
+            return
+        await self._leave()
+        triton.is_innocent = not died
+        if died:
+            for running in self.running:
+                self._quarantine.accuse(running.body, triton.number)
+
+    async def _leave(self) -> None:
+        """Send no more calls to this Triton; those that it has go on."""
+        self._connect(None)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        if self._triton is not None:
+            self._past, self._triton = self._triton, None
+
+    async def _follow(self, triton: Triton) -> None:
+        """Have calls wait as soon as the connection breaks, which is before anyone can say why."""
+        async for connected in triton.connected():
+            self._connect(triton if connected else None)
+
+    def _connect(self, triton: Triton | None) -> None:
+        self._connected = triton
+        if triton is not None or self._draining:
+            self._news.set()
+        else:
+            self._news.clear()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Set what callers are told who ask whether the server is live or ready."""
+        self._serving = serving
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        self._verdict_changed.set()
+        self._verdict_changed = asyncio.Event()
+
+    async def drain(self, grace_s: float) -> None:
+        """Listen no longer, send elsewhere who waits, and give what runs ``grace_s`` seconds to end."""
+        self._draining = True
+        self._news.set()
+        self._tell_watchers()
+        await self._server.stop(grace_s)
+        await self._leave()
+        if self._past is not None:
+            await self._past.close()
+            self._past = None
+
+    def _handlers(self) -> list[grpc.GenericRpcHandler]:
+        own = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ModelReady": self._model_ready,
+            "ModelInfer": self._infer,
+            "ModelStreamInfer": self._stream,
+        }
+        methods = {}
+        for method in SERVICE.methods:
+            work = own.get(method.name) or partial(self._pass_on, method.name)
+            if method.name not in OPEN_METHODS:
+                work = partial(self._privileged, work)
+            # One message or many look alike on the wire; as a stream, a request is not read before its time.
+            shape = (
+                grpc.stream_stream_rpc_method_handler
+                if method.server_streaming
+                else grpc.stream_unary_rpc_method_handler
+            )
+            methods[method.name] = shape(_answering(work))
+        health = {
+            "Check": grpc.stream_unary_rpc_method_handler(_answering(self._check)),
+            "Watch": grpc.stream_stream_rpc_method_handler(_answering(self._watch_health)),
+        }
+        return [
+            grpc.method_handlers_generic_handler(SERVICE.full_name, methods),
+            grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
+        ]
+
+    async def _infer(self, context: Context) -> bytes:
+        async with self._slot():
+            body = await _read(context)
+            async with self._quarantine.admit(body):
+                return await self._run(body, context)
+
+    async def _run(self, body: bytes, context: Context) -> bytes:
+        triton = await self._connection()
+        running = Running(time.monotonic(), body)
+        self.running.add(running)
+        try:
+            answer = await triton.ask("ModelInfer", body, context)
+        except Refusal as refusal:
+            if refusal.reason is Reason.RESTARTING and not triton.is_innocent:
+                self._quarantine.accuse(body, triton.number)
+            raise
+        finally:
+            self.running.discard(running)
+        self.last_success = time.monotonic()
+        return answer
+
+    async def _stream(self, context: Context) -> None:
+        async with self._slot():
+            triton = await self._connection()
+            running = Running(time.monotonic(), is_stream=True)
+
+            async def requests() -> AsyncIterator[bytes]:
+                while (body := await context.read()) is not grpc.aio.EOF:
+                    self._quarantine.suspects(body)
+                    running.body = body
+                    yield body
+
+            self.running.add(running)
+            try:
+                await triton.converse("ModelStreamInfer", requests(), context)
+            finally:
+                self.running.discard(running)
+
+    async def _pass_on(self, method: str, context: Context) -> bytes:
+        body = await _read(context)
+        triton = await self._connection()
+        return await triton.ask(method, body, context)
+
+    async def _privileged(self, work: _Work, context: Context) -> bytes | None:
+        token = self._options.admin_token
+        if token is None:
+            raise refusals.denied("this call is closed here; start the server with an admin token to open it")
+        shown = dict(context.invocation_metadata()).get(ADMIN_HEADER, "")
+        if not hmac.compare_digest(shown.encode(), token.encode()):
+            raise refusals.denied(f"this call needs the server's admin token in the header {ADMIN_HEADER}")
+        return await work(context)
+
+    async def _server_live(self, context: Context) -> bytes:
+        await _read(context)
+        return bytes(service_pb2.ServerLiveResponse(live=self._serving).SerializeToString())
+
+    async def _server_ready(self, context: Context) -> bytes:
+        await _read(context)
+        return bytes(service_pb2.ServerReadyResponse(ready=self._serving).SerializeToString())
+
+    async def _model_ready(self, context: Context) -> bytes:
+        if self._serving:
+            return await self._pass_on("ModelReady", context)
+        await _read(context)
+        return bytes(service_pb2.ModelReadyResponse(ready=False).SerializeToString())
+
+    async def _check(self, context: Context) -> bytes:
+        await _read(context)
+        return _HEALTH[self._serving]
+
+    async def _watch_health(self, context: Context) -> None:
+        await _read(context)
+        told: bool | None = None
+        while not self._draining:
+            changed = self._verdict_changed
+            if told is not self._serving:
+                told = self._serving
+                await context.write(_HEALTH[told])
+            else:
+                await changed.wait()
+        raise refusals.draining()
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the places of inferences, within the context.
+
+        Raises:
+            Refusal: none is free; or as ``_connection``.
+        """
+        if self._connected is not None:
+            if self._slots.locked():
+                raise refusals.overloaded(f"{self._options.max_in_flight} requests are running")
+            await self._slots.acquire()
+        else:
+            if self._held >= MAX_HELD:
+                raise refusals.overloaded(f"{MAX_HELD} requests wait for the server to be started anew")
+            self._held += 1
+            try:
+                await self._connection()
+                await self._slots.acquire()
+            finally:
+                self._held -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _connection(self) -> Triton:
+        """The Triton that answers, as soon as there is one.
+
+        Raises:
+            Refusal: there is none within ``HOLD_S`` seconds, or there will be none.
+        """
+        if self._connected is None:
+            try:
+                async with asyncio.timeout(HOLD_S):
+                    while self._connected is None and not self._draining:
+                        await self._news.wait()
+            except TimeoutError:
+                raise refusals.restarting(
+                    f"the server is being started anew, for {HOLD_S:g} s already"
+                ) from None
+        if self._connected is None:
+            raise refusals.draining()
+        return self._connected
+
+
+def _answering(work: _Work) -> Callable[[object, Context], Awaitable[bytes | None]]:
+    """A gRPC handler of ``work``."""
+
+    async def handle(_: object, context: Context) -> bytes | None:
+        try:
+            return await work(context)
+        except Refusal as refusal:
+            await context.abort(refusal.code, refusal.details, refusal.metadata)
+            raise
+
+    return handle
+
+
+async def _read(context: Context) -> bytes:
+    """The message of a call with one.
+
+    Raises:
+        Refusal: it does not come.
+    """
+    try:
+        async with asyncio.timeout(READ_S):
+            message = await context.read()
+    except TimeoutError:
+        raise Refusal(
+            grpc.StatusCode.DEADLINE_EXCEEDED, f"the request did not come within {READ_S:g} s"
+        ) from None
+    if message is grpc.aio.EOF:
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the call brought no request")
+    return bytes(message)
