@@ -83,9 +83,10 @@ class TritonPythonModel:
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         checked = [self._checked(request) for request in requests]
         good = [sample for each in checked if isinstance(each, list) for sample in each]
-        results = iter(run_isolated(good, self._run) if self.isolates else run_together(good, self._run))
+        results = run_isolated(good, self._run) if self.isolates else run_together(good, self._run)
+        left = iter(results)
         return [
-            self._response(list(islice(results, len(each)))) if isinstance(each, list) else _refusal(each)
+            self._response(list(islice(left, len(each)))) if isinstance(each, list) else _refusal(each)
             for each in checked
         ]
 
