@@ -140,6 +140,21 @@ def inspect(data: bytes | memoryview) -> JpegHeader:
     return JpegHeader(frame.height, frame.width, len(frame.components), frame.progressive, scans, exif)
 
 
+def inspect_all(pictures: npt.NDArray[np.uint8]) -> None:
+    """Check the JPEG files of one request, uint8 ``[pictures, bytes]``.
+
+    Raises:
+        BadImage, TooLarge: see ``inspect``; the message says which one of several it is.
+    """
+    for number, picture in enumerate(pictures, 1):
+        try:
+            inspect(np.ascontiguousarray(picture).data)
+        except BadImage as error:
+            if len(pictures) == 1:
+                raise
+            raise type(error)(f"picture {number} of {len(pictures)}: {error}") from error
+
+
 def _segments(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Marker code, offset and parameters of each marker segment (T.81 B.1.1.4), up to EOI.
 

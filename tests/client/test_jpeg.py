@@ -219,6 +219,16 @@ def test_a_view_is_as_good_as_bytes() -> None:
     assert jpeg.inspect(memoryview(encode())) == jpeg.inspect(encode())
 
 
+def test_of_several_pictures_the_bad_one_is_named() -> None:
+    good = np.frombuffer(encode(), np.uint8)
+    pictures = np.stack([good, good, np.zeros_like(good), good])
+    with pytest.raises(BadImage, match=r"^picture 3 of 4: not a JPEG"):
+        jpeg.inspect_all(pictures)
+    with pytest.raises(BadImage, match=r"^not a JPEG"):
+        jpeg.inspect_all(pictures[2:3])
+    jpeg.inspect_all(pictures[:2])
+
+
 @pytest.mark.parametrize(
     "filling", [b"\xff\xd0", b"\xff\xfe\x00\x02", b"\xff", b"\x00", b"\xff\xd0\x11\x11\x11\x11"]
 )
