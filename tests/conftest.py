@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: test data, free ports, and real servers."""
+"""Fixtures that all tests share: test data, free ports, tiny models, and real servers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import tritonclient.grpc as triton
 
@@ -18,6 +19,7 @@ from server.launcher import Server, ServerOptions
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 Serve = Callable[..., Server]
+Add = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def add_onnx() -> Add:
+    """Writes a model into a repository: its graph in ONNX's text form, and its configuration if any."""
+
+    def add(
+        repository: Path,
+        name: str,
+        graph: str,
+        configuration: str | None,
+        file: str = "1/model.onnx",
+        **options: Any,
+    ) -> Path:
+        model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["": 18]> {name} {graph}')
+        onnx.checker.check_model(model)
+        path = repository / name / file
+        path.parent.mkdir(parents=True)
+        onnx.save(model, path, **options)
+        if configuration is not None:
+            (repository / name / "config.pbtxt").write_text(configuration)
+        return path
+
+    return add
 
 
 @pytest.fixture

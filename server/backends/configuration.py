@@ -5,7 +5,7 @@ Defaults and messages follow ``backend_common.cc`` of triton-inference-server/ba
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +31,23 @@ def parameter(configuration: Configuration, key: str) -> str | None:
 
 
 def integer_parameter(configuration: Configuration, key: str, default: int) -> int:
-    """A model parameter read as an integer.
+    """A model parameter read as an integer (``ParseIntValue``).
 
     Raises:
-        InvalidConfigurationError: the value is no integer.
+        InvalidConfigurationError: the value does not begin with one.
     """
     value = parameter(configuration, key)
     if value is None:
         return default
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidConfigurationError(f"failed to convert '{value}' to integer: {key}") from None
+    # As std::stoi: white space before and anything after the number do no harm.
+    found = re.match(r"\s*([+-]?\d+)", value)
+    if found is None:
+        raise InvalidConfigurationError(f"failed to convert '{value}' to integral number (parameter '{key}')")
+    return int(found[1])
 
 
 def boolean_parameter(configuration: Configuration, key: str, *, default: bool) -> bool:
-    """A model parameter read as true, on or 1, or false, off or 0, in any case.
+    """A model parameter read as true, on or 1, or false, off or 0, in any case (``ParseBoolValue``).
 
     Raises:
         InvalidConfigurationError: the value is none of these.
@@ -58,7 +59,20 @@ def boolean_parameter(configuration: Configuration, key: str, *, default: bool) 
         return True
     if value.lower() in ("false", "off", "0"):
         return False
-    raise InvalidConfigurationError(f"failed to convert '{value}' to boolean: {key}")
+    raise InvalidConfigurationError(f"failed to convert '{value}' to boolean (parameter '{key}')")
+
+
+def refuse_decoupled(configuration: Configuration) -> None:
+    """Refuse a model that answers a request several times, or not at all.
+
+    Raises:
+        InvalidConfigurationError: the configuration says so.
+    """
+    if configuration.get("model_transaction_policy", {}).get("decoupled"):
+        raise InvalidConfigurationError(
+            f"unable to load model '{configuration['name']}', 'decoupled' needs the native backend of "
+            "NVIDIA's container: this one answers each request once"
+        )
 
 
 def shape_text(shape: list[int]) -> str:
@@ -67,20 +81,12 @@ def shape_text(shape: list[int]) -> str:
 
 
 def version_folder(configuration: Configuration) -> Path:
-    """Folder of the newest version that the server will load, looked up in the repositories.
+    """Folder of the version whose configuration this process is to complete.
 
-    Raises:
-        InvalidConfigurationError: no repository holds a version of the model.
+    Triton names it to a Python-based backend only when it loads an instance. But it starts every process
+    with the path of the version's model file as first argument (``StubLauncher::Launch`` in
+    ``src/stub_launcher.cc`` of triton-inference-server/python_backend).
     """
-    name = str(configuration["name"])
-    chosen = configuration.get("version_policy", {}).get("specific", {}).get("versions")
-    for repository in os.environ.get(REPOSITORIES_VARIABLE, "").split(os.pathsep):
-        folder = Path(repository) / name
-        versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
-        if chosen:
-            versions = [version for version in versions if version in {int(item) for item in chosen}]
-        if versions:
-            return folder / str(max(versions))
-    raise InvalidConfigurationError(
-        f"no version folder of model '{name}' in the repositories of {REPOSITORIES_VARIABLE}"
-    )
+    _, model_file, *_ = Path("/proc/self/cmdline").read_bytes().decode().split("\0")
+    file = Path(configuration.get("default_model_filename") or "model.py")
+    return Path(model_file).parents[len(file.parts) - 1]

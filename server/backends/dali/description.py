@@ -13,11 +13,14 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from nvidia.dali import types
 
+from server.backends.configuration import InvalidConfigurationError
+
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _FIELDS: dict[str, list[tuple[str, int, int, bool, str]]] = {
     "Argument": [
         ("name", 1, _FIELD.TYPE_STRING, False, ""),
         ("integers", 4, _FIELD.TYPE_INT64, True, ""),
+        ("strings", 5, _FIELD.TYPE_STRING, True, ""),
     ],
     "Operator": [
         ("name", 1, _FIELD.TYPE_STRING, False, ""),
@@ -34,6 +37,7 @@ _FIELDS: dict[str, list[tuple[str, int, int, bool, str]]] = {
 """Messages and their fields: our name, number, type, whether repeated, and message type."""
 
 INPUT_OPERATOR = "ExternalSource"
+VIDEO_INPUT = "inputs__Video"
 Message = Any
 """A message, or message class, that is made while running, of which a type checker knows nothing."""
 
@@ -48,15 +52,26 @@ class Input:
 
 
 def describe(serialized: bytes) -> tuple[list[Input], list[str], int]:
-    """Inputs, names of the outputs and batch size of a serialised pipeline."""
+    """Inputs, names of the outputs and batch size of a serialised pipeline.
+
+    Raises:
+        InvalidConfigurationError: it has an input that makes several answers of one request.
+    """
     pipeline = _pipeline_class().FromString(serialized)
+    if any(VIDEO_INPUT in operator.name for operator in pipeline.operator):
+        raise InvalidConfigurationError(
+            "fn.experimental.inputs.video needs the native dali backend of NVIDIA's container: this one "
+            "answers each request once"
+        )
     inputs = [_input(operator) for operator in pipeline.operator if operator.name == INPUT_OPERATOR]
     return inputs, [output.name for output in pipeline.output], int(pipeline.batch_size)
 
 
 def _input(operator: Message) -> Input:
-    declared = {each.name: each.integers[0] for each in operator.argument if each.integers}
-    data_type, rank = declared.get("dtype"), declared.get("ndim")
+    integers = {each.name: each.integers[0] for each in operator.argument if each.integers}
+    strings = {each.name: each.strings[0] for each in operator.argument if each.strings}
+    # A layout tells the rank too: ExternalSource::InferNdim in NVIDIA/DALI.
+    data_type, rank = integers.get("dtype"), integers.get("ndim", len(strings.get("layout", "")) or None)
     return Input(
         name=operator.instance_name,
         data_type=None if data_type is None else types.DALIDataType(data_type),

@@ -6,6 +6,15 @@ is run again by halves, and only the bad requests get an error, INVALID_ARGUMENT
 and with the model parameter ``adlens_gate: "jpeg"`` a broken or oversized JPEG is refused before the
 decoder sees it. The native backend fails the whole batch and ignores the parameter, as this one fails
 it with ``adlens_isolation: "off"``, so that both can be compared (``perf/isolation.py``).
+
+What stays out, and why:
+
+* ``fn.experimental.inputs.video``, ``max_batch_size: 0`` and decoupled models, which make several answers
+  of one request: refused at load;
+* a request whose samples come out in different shapes: refused, where the native backend lays them out
+  as if all had the largest one's (``array_shape`` in ``src/dali_executor/utils/utils.h``);
+* ``--backend-config=dali,plugin_libs=...``: Triton does not hand it to a Python-based backend; load
+  plugins in ``dali.py``, by ``nvidia.dali.plugin_manager``.
 """
 
 from __future__ import annotations
@@ -48,8 +57,11 @@ class TritonPythonModel:
         if pipeline.is_complete(configuration):
             return auto_complete_model_config
         try:
-            serialized = pipeline.serialized_pipeline(version_folder(configuration), configuration)
-            pipeline.complete(configuration, pipeline.Runner(serialized))
+            folder = version_folder(configuration)
+            pipeline.refuse_unbatched(folder, configuration)
+            device = pipeline.configured_device(configuration)
+            serialized = pipeline.serialized_pipeline(folder, configuration, device)
+            pipeline.complete(configuration, pipeline.Runner(serialized, device=device))
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         return auto_complete_model_config
@@ -62,8 +74,8 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         try:
-            serialized = pipeline.serialized_pipeline(folder, configuration)
-            threads = integer_parameter(configuration, "num_threads", 1)
+            serialized = pipeline.serialized_pipeline(folder, configuration, device)
+            threads = integer_parameter(configuration, "num_threads", pipeline.OWN_THREADS)
             self.runner = pipeline.Runner(serialized, configuration["max_batch_size"], threads, device)
             pipeline.validate(configuration, self.runner)
             self.gate = gate.choose_gate(parameter(configuration, "adlens_gate"))
@@ -72,8 +84,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(str(error)) from error
         self.pulse = Pulse()
         self.outputs = [entry["name"] for entry in configuration["output"]]
-        split = parameter(configuration, "split_along_outer_axis") or ""
-        self.split = set(filter(None, split.split(":")))
+        self.split = pipeline.split_outputs(configuration)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request, running as one batch all that pass the checks."""
@@ -126,16 +137,23 @@ class TritonPythonModel:
             if isinstance(result, Exception):
                 which = f"sample {number} of {len(results)}: " if len(results) > 1 else ""
                 return _refusal(BadRequestError(f"DALI could not run this request: {which}{_reason(result)}"))
-        return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor(name, _joined(samples, name in self.split))
-                for name, samples in zip(self.outputs, zip(*results, strict=True), strict=True)
-            ]
-        )
+        try:
+            return pb_utils.InferenceResponse(
+                [
+                    pb_utils.Tensor(name, _joined(name, samples, name in self.split))
+                    for name, samples in zip(self.outputs, zip(*results, strict=True), strict=True)
+                ]
+            )
+        except BadRequestError as error:
+            return _refusal(error)
 
 
-def _joined(samples: Sequence[Array], split: bool) -> Array:
+def _joined(name: str, samples: Sequence[Array], split: bool) -> Array:
     """Samples as one array: stacked, or, split along their outer axis, one after the other."""
+    if len({sample.shape[split:] for sample in samples}) > 1:
+        raise BadRequestError(
+            f"output '{name}' has samples of different shapes: send those pictures as requests of their own"
+        )
     if split:
         return np.concatenate(samples)
     return samples[0][np.newaxis] if len(samples) == 1 else np.stack(samples)

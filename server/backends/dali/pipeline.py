@@ -7,11 +7,10 @@ Where the pipeline comes from, what is filled in and what is refused follow ``sr
 from __future__ import annotations
 
 import importlib.util
-import os
+import re
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,20 @@ import numpy as np
 import numpy.typing as npt
 import nvidia.dali as dali
 from nvidia.dali import types
-from nvidia.dali._utils.autoserialize import invoke_autoserialize
+from nvidia.dali._utils.autoserialize import _discover_autoserialize
 
-from server.backends.configuration import Configuration, InvalidConfigurationError, shape_text
+from server.backends.configuration import (
+    Configuration,
+    InvalidConfigurationError,
+    parameter,
+    refuse_decoupled,
+)
 from server.backends.dali.description import describe
 
 FALLBACK_FILE = "dali.py"
 DEFAULT_FILE = "model.dali"
+OWN_THREADS = -1
+"""Stands for the number of threads in the pipeline's definition (``ModelParameters::GetNumThreads``)."""
 
 TYPES = {
     types.UINT8: "TYPE_UINT8",
@@ -53,22 +59,27 @@ class Tensor:
     rank: int | None
 
 
-def serialized_pipeline(folder: Path, configuration: Configuration) -> bytes:
+def serialized_pipeline(folder: Path, configuration: Configuration, device: int | None = None) -> bytes:
     """The pipeline of a version folder, serialised.
 
     Tried in the native backend's order: ``default_model_filename`` (``model.dali``) as a serialised
     pipeline, the same file as Python with an ``@autoserialize`` pipeline, then ``dali.py`` as such.
 
+    Args:
+        folder: the version folder.
+        configuration: the model's.
+        device: number of the GPU that it must run on, None for none.
+
     Raises:
-        InvalidConfigurationError: none of them can be read; with the reason of each.
+        InvalidConfigurationError: none of them can be read and built; with the reason of each.
     """
     path = folder / (configuration.get("default_model_filename") or DEFAULT_FILE)
     fallback = folder / FALLBACK_FILE
     reasons = []
     for source, read in ((path, _read), (path, _autoserialize), (fallback, _autoserialize)):
         try:
-            serialized = read(source)
-            Runner(serialized, max_batch=1)
+            serialized = read(source, device)
+            Runner(serialized, max_batch=1, device=device)
         except Exception as error:  # a user's pipeline may raise anything
             reasons.append(f"{source.name}: {type(error).__name__}: {error}")
         else:
@@ -80,12 +91,12 @@ def serialized_pipeline(folder: Path, configuration: Configuration) -> bytes:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, device: int | None) -> bytes:
     return path.read_bytes()
 
 
-def _autoserialize(path: Path) -> bytes:
-    """Run a Python file and serialise its one ``@autoserialize`` pipeline."""
+def _autoserialize(path: Path, device: int | None) -> bytes:
+    """Run a Python file and serialise its one ``@autoserialize`` pipeline, as ``invoke_autoserialize``."""
     # DALI reads the source of a pipeline with conditionals through the module's file.
     spec = importlib.util.spec_from_file_location("autoserialize_mod", path)
     if spec is None or spec.loader is None or not path.exists():
@@ -97,20 +108,45 @@ def _autoserialize(path: Path) -> bytes:
         spec.loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = before
-    handle, target = tempfile.mkstemp(suffix=".dali")
-    os.close(handle)
-    try:
-        invoke_autoserialize(module, target)
-        return Path(target).read_bytes()
-    finally:
-        Path(target).unlink()
+    functions = _discover_autoserialize(module, visited=[])
+    if len(functions) != 1:
+        raise ValueError(f"one function must be marked with @autoserialize, there are {len(functions)}")
+    # Pipelines name a GPU by habit, and without one DALI would not even serialise them.
+    return bytes(functions[0](device_id=device).serialize())
+
+
+def refuse_unbatched(folder: Path, configuration: Configuration) -> None:
+    """Refuse a batch size of 0 that is written down, unlike one left out: requests that are whole batches.
+
+    Only the text of ``config.pbtxt`` tells the two apart (``DaliModel::Batched`` in ``src/dali_model.h``).
+
+    Raises:
+        InvalidConfigurationError: it is written down.
+    """
+    path = folder.parent / "config.pbtxt"
+    if path.exists() and re.search(r"^\s*max_batch_size\s*:\s*0\b", path.read_text(), re.MULTILINE):
+        raise InvalidConfigurationError(
+            f"unable to load model '{configuration['name']}', 'max_batch_size: 0' needs the native dali "
+            "backend of NVIDIA's container: leave the line out for the pipeline's own batch size"
+        )
+
+
+def configured_device(configuration: Configuration) -> int | None:
+    """Number of a GPU that the configuration gives the model, None where it gives none."""
+    groups = configuration.get("instance_group", [])
+    gpus = [gpu for group in groups if group.get("kind") == "KIND_GPU" for gpu in group.get("gpus") or [0]]
+    return int(gpus[0]) if gpus else None
 
 
 class Runner:
     """A deserialised pipeline that runs one batch at a time, and comes back after a failed one."""
 
     def __init__(
-        self, serialized: bytes, max_batch: int | None = None, threads: int = 1, device: int | None = None
+        self,
+        serialized: bytes,
+        max_batch: int | None = None,
+        threads: int = OWN_THREADS,
+        device: int | None = None,
     ) -> None:
         """Build the pipeline.
 
@@ -131,9 +167,10 @@ class Runner:
 
     def _built(self) -> dali.Pipeline:
         override = {} if self._max_batch is None else {"batch_size": self._max_batch}
+        if self._threads != OWN_THREADS:
+            override["num_threads"] = self._threads
         pipeline = dali.Pipeline.deserialize(
             self._serialized,
-            num_threads=self._threads,
             device_id=self._device,
             prefetch_queue_depth=1,
             exec_async=False,
@@ -186,6 +223,20 @@ def is_complete(configuration: Configuration) -> bool:
     )
 
 
+def split_outputs(configuration: Configuration) -> set[str]:
+    """Names of the outputs whose samples are split along their outer axis."""
+    return set(filter(None, (parameter(configuration, "split_along_outer_axis") or "").split(":")))
+
+
+def _outputs(configuration: Configuration, runner: Runner) -> list[Tensor]:
+    """The pipeline's outputs; those that are split have lost their outer dimension."""
+    split = split_outputs(configuration)
+    return [
+        replace(tensor, rank=tensor.rank - 1) if tensor.rank and tensor.name in split else tensor
+        for tensor in runner.outputs
+    ]
+
+
 def complete(configuration: Configuration, runner: Runner) -> None:
     """Fill in what the configuration leaves out, in place (``AutofillConfig``)."""
     listed = {entry["name"]: entry for entry in configuration.setdefault("input", [])}
@@ -194,9 +245,9 @@ def complete(configuration: Configuration, runner: Runner) -> None:
             listed[tensor.name] = {"name": tensor.name, "allow_ragged_batch": True}
             configuration["input"].append(listed[tensor.name])
         _complete_tensor(listed[tensor.name], tensor)
-    outputs = configuration.setdefault("output", [])
-    outputs.extend({"name": tensor.name} for tensor in runner.outputs[len(outputs) :])
-    for entry, tensor in zip(outputs, runner.outputs, strict=False):
+    outputs, tensors = configuration.setdefault("output", []), _outputs(configuration, runner)
+    outputs.extend({"name": tensor.name} for tensor in tensors[len(outputs) :])
+    for entry, tensor in zip(outputs, tensors, strict=False):
         _complete_tensor(entry, tensor)
     if configuration["max_batch_size"] <= 0:
         configuration["max_batch_size"] = runner.max_batch
@@ -213,11 +264,20 @@ def validate(configuration: Configuration, runner: Runner) -> None:
     """Hold a complete configuration against the pipeline (``ValidateConfig``).
 
     Raises:
-        InvalidConfigurationError: they do not fit.
+        InvalidConfigurationError: they do not fit, or the configuration asks for what only the
+            native backend does.
     """
+    refuse_decoupled(configuration)
     if configuration["max_batch_size"] < 1:
         raise InvalidConfigurationError("Missing max_batch_size field in model configuration.")
     inputs = {entry["name"]: entry for entry in configuration["input"]}
+    for name, entry in inputs.items():
+        # BackendModel::ParseModelConfig of triton-inference-server/backend.
+        if entry.get("optional", False):
+            raise InvalidConfigurationError(
+                f"'optional' is set to true for input '{name}' while the backend model doesn't support "
+                "optional input"
+            )
     tensors = {tensor.name: tensor for tensor in runner.inputs}
     for name in inputs:
         if name not in tensors:
@@ -235,7 +295,7 @@ def validate(configuration: Configuration, runner: Runner) -> None:
             f"\nModel config outputs: {len(configuration['output'])}"
             f"\nPipeline outputs: {len(runner.outputs)}"
         )
-    for entry, tensor in zip(configuration["output"], runner.outputs, strict=True):
+    for entry, tensor in zip(configuration["output"], _outputs(configuration, runner), strict=True):
         _validate_tensor(entry, tensor)
 
 
@@ -246,9 +306,8 @@ def _validate_tensor(entry: dict[str, Any], tensor: Tensor) -> None:
             f'Mismatch of data_type config for "{name}".\nData type defined in config: '
             f"{entry['data_type']}\nData type defined in pipeline: {tensor.data_type}"
         )
-    dims = [int(size) for size in entry["dims"]]
-    if tensor.rank is not None and len(dims) != tensor.rank:
+    if tensor.rank is not None and len(entry["dims"]) != tensor.rank:
         raise InvalidConfigurationError(
             f'Mismatch in number of dimensions for "{name}"\nNumber of dimensions defined in config: '
-            f"{len(dims)} {shape_text(dims)}\nNumber of dimensions defined in pipeline: {tensor.rank}"
+            f"{len(entry['dims'])}\nNumber of dimensions defined in pipeline: {tensor.rank}"
         )

@@ -1,6 +1,16 @@
 """Triton Python-based backend ``onnxruntime``: runs ONNX models by ONNX Runtime's Python package.
 
-What it accepts and answers is the contract of the native backend (``signature.py``, ``session.py``).
+What it accepts and answers is the contract of the native backend: ``session.py`` (how a model is
+loaded), ``signature.py`` (what fits it), ``batch.py`` (how requests become one run) and ``states.py``.
+Beyond it: a request that fails in a batch fails alone.
+
+What stays out, and why:
+
+* decoupled models, and ``cc_model_filenames`` on a GPU: refused at load;
+* BYTES that are no UTF-8: refused a request at a time, as ONNX Runtime's Python package has text only;
+* ``--backend-config=onnxruntime,...``: Triton does not hand it to a Python-based backend, so
+  ``default-max-batch-size`` is its default, 4;
+* ``share_session_between_instances``: ignored, as each instance is a process.
 """
 
 from __future__ import annotations
@@ -9,18 +19,15 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from server.backends.configuration import InvalidConfigurationError, version_folder
-from server.backends.isolation import run_isolated
+from server.backends.configuration import version_folder
+from server.backends.isolation import BadRequestError, run_isolated
 from server.backends.onnxruntime import signature
+from server.backends.onnxruntime.batch import Batcher, SplitError, Tensors
+from server.backends.onnxruntime.states import States
 from server.backends.pulse import Pulse
-
-Array = npt.NDArray[Any]
 
 
 class TritonPythonModel:
@@ -36,11 +43,11 @@ class TritonPythonModel:
         from server.backends.onnxruntime.session import create_session, model_file
 
         try:
-            path = model_file(version_folder(configuration), configuration)
+            path = model_file(version_folder(configuration), configuration, "CPU")
             session = create_session(path, configuration, "CPU", 0)
             signature.complete(configuration, signature.Signature.of(session))
-        except InvalidConfigurationError as error:
-            raise pb_utils.TritonModelException(str(error)) from error
+        except Exception as error:  # ONNX Runtime's own errors have no root in common
+            raise pb_utils.TritonModelException(_native(error)) from error
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -50,24 +57,24 @@ class TritonPythonModel:
         configuration = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         try:
-            path = model_file(folder, configuration)
             kind = args["model_instance_kind"]
+            path = model_file(folder, configuration, kind)
             self.session = create_session(path, configuration, kind, int(args["model_instance_device_id"]))
             model = signature.Signature.of(self.session)
             signature.validate(configuration, model)
             self.run_options = run_options(configuration)
-        except InvalidConfigurationError as error:
-            raise pb_utils.TritonModelException(str(error)) from error
+        except Exception as error:
+            raise pb_utils.TritonModelException(_native(error)) from error
         self.pulse = Pulse()
-        given = (*model.inputs.values(), *model.initializers.values())
-        self.scalars = {tensor.name for tensor in given if not tensor.shape}
+        self.batcher = Batcher(configuration, model)
+        self.states = States(configuration)
         self.batches = configuration["max_batch_size"] > 0
-        self.output_dims = {entry["name"]: entry["dims"] for entry in configuration["output"]}
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request, running them as one batch where the model batches."""
+        groups = [requests] if self.batches else [[request] for request in requests]
         with self.pulse.beating():
-            answers = run_isolated(requests, self._run if self.batches else self._run_each)
+            answers = [answer for group in groups for answer in run_isolated(group, self._run)]
         return [_response(answer) for answer in answers]
 
     def finalize(self) -> None:
@@ -75,70 +82,44 @@ class TritonPythonModel:
         del self.session
         self.pulse.end()
 
-    def _run_each(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[list[pb_utils.Tensor]]:
-        return [answer for request in requests for answer in self._run([request])]
-
-    def _run(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[list[pb_utils.Tensor]]:
+    def _run(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[list[pb_utils.Tensor] | Exception]:
         """The output tensors of each request, all from one run of the model."""
-        feeds = [self._feed(request) for request in requests]
-        feed = feeds[0]
-        if len(feeds) > 1:
-            feed = {name: np.concatenate([each[name] for each in feeds]) for name in feeds[0]}
+        inputs = [self._inputs(request) for request in requests]
         wanted = [list(request.requested_output_names()) for request in requests]
-        names = list(dict.fromkeys(name for each in wanted for name in each))
-        values = dict(zip(names, self.session.run(names, feed, self.run_options), strict=True))
-        if len(feeds) == 1 and not self.batches:
-            return [[pb_utils.Tensor(name, self._shaped(name, values[name])) for name in wanted[0]]]
-        rows = [len(next(iter(each.values()))) for each in feeds]
+        names = list(dict.fromkeys([*(name for each in wanted for name in each), *self.states.outputs]))
+        outputs = self.session.run(names, self.batcher.feed(inputs), self.run_options)
+        parts = self.batcher.divide(dict(zip(names, outputs, strict=True)), inputs)
         return [
-            [pb_utils.Tensor(name, part) for name, part in zip(each, parts, strict=True)]
-            for each, parts in zip(wanted, _split(values, wanted, rows), strict=True)
+            self._answer(request, part, each)
+            for request, part, each in zip(requests, parts, wanted, strict=True)
         ]
 
-    def _feed(self, request: pb_utils.InferenceRequest) -> dict[str, Array]:
-        feed = {}
-        for tensor in request.inputs():
-            name, value = tensor.name(), tensor.as_numpy()
-            feed[name] = _text(name, value) if value.dtype == object else value
-            if name in self.scalars:
-                feed[name] = feed[name].reshape(())
-        return feed
+    def _inputs(self, request: pb_utils.InferenceRequest) -> Tensors:
+        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        starts = bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START)
+        self.states.recall(request.correlation_id(), starts=starts, inputs=inputs)
+        return inputs
 
-    def _shaped(self, name: str, value: Array) -> Array:
-        """A scalar takes the dimensions that the configuration gives it."""
-        return value.reshape([int(size) for size in self.output_dims[name]]) if value.ndim == 0 else value
-
-
-def _text(name: str, value: Array) -> Array:
-    """BYTES as ONNX Runtime takes them: text."""
-    try:
-        return np.array([item.decode() for item in value.flat], dtype=object).reshape(value.shape)
-    except UnicodeDecodeError as error:
-        raise pb_utils.TritonModelException(f"input '{name}' is no UTF-8 text: {error}") from error
-
-
-def _split(values: dict[str, Array], wanted: list[list[str]], rows: list[int]) -> list[list[Array]]:
-    """Each request's rows of the outputs it wants; views, not copies."""
-    total = sum(rows)
-    for name, value in values.items():
-        # BackendOutputResponder::ProcessTensor in triton-inference-server/backend.
-        if value.shape[:1] != (total,):
-            raise pb_utils.TritonModelException(
-                f"failed to split the output tensor '{name}' in responses: expected batch size of atleast "
-                f"{total} in model output, got {len(value) if value.ndim else 0}"
-            )
-    ends = np.cumsum(rows)
-    return [
-        [values[name][end - count : end] for name in names]
-        for names, end, count in zip(wanted, ends, rows, strict=True)
-    ]
+    def _answer(
+        self, request: pb_utils.InferenceRequest, outputs: Tensors | SplitError, wanted: list[str]
+    ) -> list[pb_utils.Tensor] | Exception:
+        if isinstance(outputs, SplitError):
+            return outputs
+        ends = bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END)
+        self.states.keep(request.correlation_id(), ends=ends, outputs=outputs)
+        return [pb_utils.Tensor(name, outputs[name]) for name in wanted]
 
 
 def _response(answer: list[pb_utils.Tensor] | Exception) -> pb_utils.InferenceResponse:
     if not isinstance(answer, Exception):
         return pb_utils.InferenceResponse(answer)
-    message = str(answer)
-    # ONNX Runtime's own form is "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : what is wrong".
-    if found := re.match(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", message, re.DOTALL):
-        message = f"onnx runtime error {found[1]}: {found[2]}"
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
+    codes = {BadRequestError: pb_utils.TritonError.INVALID_ARG, SplitError: pb_utils.TritonError.UNSUPPORTED}
+    code = codes.get(type(answer), pb_utils.TritonError.INTERNAL)
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(_native(answer), code))
+
+
+def _native(error: Exception) -> str:
+    """An error's message; ONNX Runtime's as the native backend gives it (``RETURN_IF_ORT_ERROR``)."""
+    # Its own form is "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : what is wrong".
+    found = re.match(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", str(error), re.DOTALL)
+    return f"onnx runtime error {found[1]}: {found[2]}" if found else str(error)

@@ -2,8 +2,7 @@
 
 Source: triton-inference-server/onnxruntime_backend, ``src/onnxruntime.cc`` (``AutoCompleteConfig``,
 ``AutoCompleteMaxBatch``, ``AutoCompleteIO``, ``ValidateInputs``, ``ValidateOutputs``) and
-``src/onnxruntime_utils.cc`` (``CompareDimsSupported``). ``sequence_batching``, ``batch_input`` and
-ragged inputs are refused here: only the native backend runs them.
+``src/onnxruntime_utils.cc`` (``CompareDimsSupported``).
 """
 
 from __future__ import annotations
@@ -12,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from server.backends.configuration import Configuration, InvalidConfigurationError, shape_text
+from server.backends.configuration import (
+    Configuration,
+    InvalidConfigurationError,
+    refuse_decoupled,
+    shape_text,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -37,6 +41,9 @@ TYPES = {
 }
 """ONNX Runtime's type names and the model configuration's, less ``TYPE_``."""
 
+CONTROL_TYPES = {"FP32": "FLOAT", "FP16": "FLOAT16", "FP64": "DOUBLE"}
+"""Types that the native backend calls by another name where it speaks of control inputs."""
+
 KINDS = {
     "tensor": "ONNX_TYPE_TENSOR",
     "seq": "ONNX_TYPE_SEQUENCE",
@@ -44,6 +51,9 @@ KINDS = {
     "sparse_tensor": "ONNX_TYPE_SPARSETENSOR",
 }
 """The outer part of ONNX Runtime's type names and the native backend's."""
+
+CONTROLS = ("START", "END", "READY", "CORRID")
+"""Kinds of sequence control inputs, less ``CONTROL_SEQUENCE_``."""
 
 
 class NodeArgument(Protocol):
@@ -94,15 +104,22 @@ class Signature:
 def _tensors(arguments: list[NodeArgument]) -> dict[str, Tensor]:
     tensors = {}
     for argument in arguments:
-        if argument.type not in TYPES:
-            kind = KINDS.get(argument.type.partition("(")[0], "ONNX_TYPE_UNKNOWN")
+        kind = KINDS.get(argument.type.partition("(")[0], "ONNX_TYPE_UNKNOWN")
+        if kind != "ONNX_TYPE_TENSOR":
             raise InvalidConfigurationError(
-                f"Unsupported ONNX Type '{kind}' for I/O '{argument.name}', expected 'ONNX_TYPE_TENSOR' "
-                f"of a type that Triton has, not {argument.type}."
+                f"Unsupported ONNX Type '{kind}' for I/O '{argument.name}', expected 'ONNX_TYPE_TENSOR'."
             )
         shape = [size if isinstance(size, int) else -1 for size in argument.shape]
-        tensors[argument.name] = Tensor(argument.name, f"TYPE_{TYPES[argument.type]}", shape)
+        data_type = f"TYPE_{TYPES.get(argument.type, 'INVALID')}"
+        tensors[argument.name] = Tensor(argument.name, data_type, shape)
     return tensors
+
+
+def model_dims(entry: dict[str, Any]) -> list[int]:
+    """The dimensions, less the batch, with which the model sees a configured input or output."""
+    return [
+        int(size) for size in (entry["reshape"].get("shape", []) if "reshape" in entry else entry["dims"])
+    ]
 
 
 def needs_completion(configuration: Configuration) -> bool:
@@ -149,39 +166,87 @@ def validate(configuration: Configuration, signature: Signature) -> None:
         InvalidConfigurationError: they do not fit, or the configuration asks for what only the
             native backend does.
     """
-    for key in ("sequence_batching", "batch_input", "batch_output"):
-        if configuration.get(key):
-            raise InvalidConfigurationError(
-                f"unable to load model '{configuration['name']}', '{key}' needs the native onnxruntime "
-                "backend of NVIDIA's container"
-            )
-    _validate_inputs(configuration, signature)
+    refuse_decoupled(configuration)
+    _validate_inputs(configuration, signature, _validate_controls(configuration, signature))
+    scattered = {name for entry in configuration.get("batch_output", []) for name in entry["target_name"]}
     for entry in configuration["output"]:
         tensor = _lookup(configuration, entry, signature.outputs, "output")
-        _validate_dims(configuration, entry, tensor, exact=True)
+        if entry["name"] not in scattered:
+            _validate_dims(configuration, entry, tensor, exact=True)
 
 
-def _validate_inputs(configuration: Configuration, signature: Signature) -> None:
-    name = configuration["name"]
-    expected = sum(not entry.get("optional", False) for entry in configuration["input"])
+def _validate_controls(configuration: Configuration, signature: Signature) -> int:
+    """How many inputs sequence batching adds, controls and states; the controls must fit the model.
+
+    (``ValidateBooleanSequenceControl`` and ``ValidateTypedSequenceControl``.)
+    """
+    batching = configuration.get("sequence_batching", {})
+    controls = {
+        control["kind"].removeprefix("CONTROL_SEQUENCE_"): (entry["name"], control)
+        for entry in batching.get("control_input", [])
+        for control in entry.get("control", [])
+    }
+    for kind in CONTROLS:
+        if kind in controls:
+            _validate_control(configuration, signature, *controls[kind])
+    return len(controls) + len(batching.get("state", []))
+
+
+def _validate_control(
+    configuration: Configuration, signature: Signature, name: str, control: dict[str, Any]
+) -> None:
+    if name not in signature.inputs:
+        raise InvalidConfigurationError(
+            f"configuration specified sequence control '{name}', but model does not provide that input"
+        )
+    tensor = signature.inputs[name]
+    where = f"unable to load model '{configuration['name']}', sequence control '{name}'"
+    dims = tensor.shape[1:] if configuration["max_batch_size"] > 0 else tensor.shape
+    if dims != [1]:
+        raise InvalidConfigurationError(
+            f"{where} in model has dims {shape_text(dims)} but dims [1] is expected"
+        )
+    expected = next(
+        (f"TYPE_{kind.upper()}" for kind in ("int32", "fp32", "bool") if control.get(f"{kind}_false_true")),
+        control.get("data_type"),
+    )
+    if tensor.data_type != expected:
+        provided = tensor.data_type.removeprefix("TYPE_")
+        raise InvalidConfigurationError(
+            f"{where}, the model expects data-type {CONTROL_TYPES.get(provided, provided)} but the model "
+            f"configuration specifies data-type {expected}"
+        )
+
+
+def _validate_inputs(configuration: Configuration, signature: Signature, implied: int) -> None:
+    where = f"unable to load model '{configuration['name']}'"
+    required = sum(not entry.get("optional", False) for entry in configuration["input"])
+    expected = required + len(configuration.get("batch_input", [])) + implied
     if expected != len(signature.inputs):
         raise InvalidConfigurationError(
-            f"unable to load model '{name}', configuration expects {expected} inputs, "
-            f"model provides {len(signature.inputs)}"
+            f"{where}, configuration expects {expected} inputs, model provides {len(signature.inputs)}"
         )
     for entry in configuration["input"]:
-        if entry.get("optional", False) and configuration["max_batch_size"] != 0:
+        name = entry["name"]
+        optional, ragged = entry.get("optional", False), entry.get("allow_ragged_batch", False)
+        if optional and configuration["max_batch_size"] != 0:
             raise InvalidConfigurationError(
-                f"unable to load model '{name}', optional input '{entry['name']}' is not supported for "
-                "models that support batching"
+                f"{where}, optional input '{name}' is not supported for models that support batching"
             )
         tensor = _lookup(configuration, entry, {**signature.inputs, **signature.initializers}, "input")
-        if entry.get("allow_ragged_batch", False):
+        if not ragged:
+            _validate_dims(configuration, entry, tensor, exact=False)
+        elif optional:
             raise InvalidConfigurationError(
-                f"unable to load model '{name}', ragged input '{entry['name']}' needs the native "
-                "onnxruntime backend of NVIDIA's container"
+                f"{where}, configuration expects model provides input with shape [-1] for ragged input "
+                f"'{name}', which is not supported for optional input"
             )
-        _validate_dims(configuration, entry, tensor, exact=False)
+        elif tensor.shape != [-1]:
+            # Two spaces, as in the native message.
+            raise InvalidConfigurationError(
+                f"{where}, configuration expects model provides input with shape [-1]  for ragged input "
+                f"'{name}', model provides {shape_text(tensor.shape)}"
+            )
 
 
 def _lookup(
@@ -193,9 +258,14 @@ def _lookup(
             f"unexpected inference {kind} '{entry['name']}', allowed {kind}s are: "
             f"{', '.join(sorted(tensors))}"
         )
+    if entry["data_type"].removeprefix("TYPE_") not in TYPES.values():
+        raise InvalidConfigurationError(
+            f"unsupported datatype {entry['data_type']} for {kind} '{tensor.name}' for model "
+            f"'{configuration['name']}'"
+        )
     if entry["data_type"] != tensor.data_type:
         # In a model's datatype the native backend calls strings by their name on the wire.
-        provided = tensor.data_type.replace("STRING", "BYTES")
+        provided = tensor.data_type.replace("STRING", "BYTES").replace("INVALID", "<invalid>")
         raise InvalidConfigurationError(
             f"unable to load model '{configuration['name']}', configuration expects datatype "
             f"{entry['data_type']} for {kind} '{tensor.name}', model provides {provided}"
@@ -207,7 +277,7 @@ def _validate_dims(
     configuration: Configuration, entry: dict[str, Any], tensor: Tensor, *, exact: bool
 ) -> None:
     """Inputs may narrow a dimension that the model leaves open, outputs must be ``exact``."""
-    dims = [int(size) for size in (entry["reshape"]["shape"] if "reshape" in entry else entry["dims"])]
+    dims = model_dims(entry)
     batched = configuration["max_batch_size"] > 0
     where = f"model '{configuration['name']}', tensor '{tensor.name}'"
     if not tensor.shape:
