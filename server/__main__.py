@@ -2,8 +2,8 @@
 
 ``python -m server -- COMMAND`` serves for as long as COMMAND runs, with ADLENS_URL naming the server.
 
-Exit status: 0 stopped as asked, 2 wrong usage, 3 the server could not start or ended by itself; with a
-COMMAND, its own.
+Where Triton fails it is started again, and standard error says why. Exit status: 0 stopped as asked,
+2 wrong usage, 3 the server could not start; with a COMMAND, its own.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import click
 
 from adlens.contract import RECOMMEND_PRODUCTS
-from server.errors import ServerError
-from server.launcher import LOG_LEVELS, Server, ServerOptions
+from server.door import DoorOptions, DoorTls
+from server.errors import AddressError, ServerError
+from server.launcher import LOG_LEVELS, ServerOptions, free_port, loopback
+from server.supervisor import WATCH_INTERVAL_S, Supervisor
 
 FAILED = 3
-WATCH_INTERVAL_S = 1.0
 DEFAULTS = ServerOptions()
+PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "ADLENS_SERVER", "show_default": True})
@@ -48,6 +51,21 @@ DEFAULTS = ServerOptions()
     help="Serve only this one and its steps; several times.",
     show_default="all",
 )
+@click.option("--model-control", is_flag=True, help="Let who shows the token load and unload models.")
+@click.option(
+    "--admin-token",
+    metavar="SECRET",
+    help="Opens what is closed else, to who sends it as header triton-grpc-protocol-admin: model control, "
+    "configurations, statistics, logging, trace, shared memory. Give it as ADLENS_SERVER_ADMIN_TOKEN: "
+    "arguments are visible to all users of a machine.",
+)
+@click.option(
+    "--max-in-flight", default=DoorOptions.max_in_flight, help="Inferences at once; more are refused."
+)
+@click.option("--tls-certificate", type=PEM, help="Speak TLS only, as who this PEM file says.")
+@click.option("--tls-key", type=PEM, help="Its key.")
+@click.option("--tls-clients", type=PEM, help="Let in only whom these authorities have certified.")
+@click.option("--drain", "drain_s", default=30.0, help="Seconds given, at the end, to what is under way.")
 @click.option(
     "--log-level", type=click.Choice(LOG_LEVELS), default=DEFAULTS.log_level, help="Of Triton's log."
 )
@@ -59,6 +77,13 @@ def main(
     profile: str | None,
     repositories: tuple[Path, ...],
     models: tuple[str, ...],
+    model_control: bool,
+    admin_token: str | None,
+    max_in_flight: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    tls_clients: Path | None,
+    drain_s: float,
     log_level: str,
     command: tuple[str, ...],
 ) -> None:
@@ -66,49 +91,81 @@ def main(
 
     Each option may be given as an environment variable too, such as ADLENS_SERVER_GRPC_PORT.
     """
-    options = ServerOptions(host, grpc_port, metrics_port, profile, repositories, models, log_level)
-    server = Server(options)
-    _stop_on_signals(server)
+    options = ServerOptions(
+        host=host,
+        metrics_port=metrics_port,
+        profile=profile,
+        repositories=repositories,
+        models=models,
+        model_control=model_control,
+        log_level=log_level,
+    )
     try:
-        server.start()
-        click.echo(ready_line(server), err=bool(command))
+        door = DoorOptions(
+            host=loopback(host),
+            port=free_port(loopback(host), grpc_port, "--grpc-port"),
+            max_in_flight=max_in_flight,
+            admin_token=admin_token,
+            tls=_tls(tls_certificate, tls_key, tls_clients),
+        )
+    except AddressError as error:
+        _fail(error)
+    began = time.monotonic()
+    supervisor = Supervisor(options, door, lambda line: click.echo(f"adlens server {line}", err=True))
+    _stop_on_signals(supervisor)
+    try:
+        supervisor.start()
+        click.echo(ready_line(supervisor, time.monotonic() - began), err=bool(command))
         if command:
-            sys.exit(_run(command, server))
+            sys.exit(_run(command, supervisor))
         while True:
+            supervisor.tend()
             time.sleep(WATCH_INTERVAL_S)
-            server.check()
     except KeyboardInterrupt:
         click.echo("stopping", err=True)
     except ServerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(FAILED)
+        _fail(error)
     finally:
-        server.stop()
+        supervisor.stop(drain_s)
 
 
-def _run(command: tuple[str, ...], server: Server) -> int:
+def _fail(error: ServerError) -> NoReturn:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(FAILED)
+
+
+def _tls(certificate: Path | None, key: Path | None, clients: Path | None) -> DoorTls | None:
+    if certificate and key:
+        return DoorTls(certificate, key, clients)
+    if certificate or key or clients:
+        raise click.UsageError("TLS needs both --tls-certificate and --tls-key")
+    return None
+
+
+def _run(command: tuple[str, ...], supervisor: Supervisor) -> int:
     """Exit status of ``command``, run with ADLENS_URL; it dies with the server."""
-    process = subprocess.Popen(command, env={**os.environ, "ADLENS_URL": server.url})
+    process = subprocess.Popen(command, env={**os.environ, "ADLENS_URL": supervisor.door.url})
     try:
         while True:
             try:
                 return process.wait(WATCH_INTERVAL_S)
             except subprocess.TimeoutExpired:
-                server.check()
+                supervisor.tend()
     finally:
         process.terminate()
 
 
-def ready_line(server: Server) -> str:
+def ready_line(supervisor: Supervisor, ready_s: float) -> str:
     """One line for people and scripts: where, what, how fast, and what to do next."""
-    public = [name for name, model in server.models.items() if model.is_ensemble] or list(server.models)
-    line = f"adlens server ready at {server.url} after {server.ready_s:.1f} s, serving {', '.join(public)}"
+    url, models = supervisor.door.url, supervisor.server.models
+    public = [name for name, model in models.items() if model.is_ensemble] or list(models)
+    line = f"adlens server ready at {url} after {ready_s:.1f} s, serving {', '.join(public)}"
     if RECOMMEND_PRODUCTS in public:
-        line += f"; try: adlens products photo.jpg --url {server.url}"
+        line += f"; try: adlens products photo.jpg --url {url}"
     return line
 
 
-def _stop_on_signals(server: Server) -> None:
+def _stop_on_signals(supervisor: Supervisor) -> None:
     """Make the first Ctrl-C or SIGTERM stop the server in order, and the second kill it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -117,7 +174,7 @@ def _stop_on_signals(server: Server) -> None:
         raise KeyboardInterrupt
 
     def abort(number: int, frame: FrameType | None) -> None:
-        server.abort()
+        supervisor.abort()
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, stop)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.backends.configuration import REPOSITORIES_VARIABLE
+from server.backends.pulse import FOLDER_VARIABLE
 from server.errors import MissingPackageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -81,11 +82,15 @@ def assemble_backends(installation: Installation, folder: Path) -> None:
 
 
 def server_environment(
-    repositories: Sequence[Path], temporary: Path, environment: Mapping[str, str]
+    repositories: Sequence[Path], temporary: Path, pulses: Path, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Environment variables of tritonserver, made from those of this process.
 
-    What the model processes write for a while goes to ``temporary``: they end without clearing it.
+    Args:
+        repositories: the model repositories.
+        temporary: for what the model processes write for a while: they end without clearing it.
+        pulses: for their signs of life.
+        environment: variables of this process.
     """
     scripts, packages = sysconfig.get_path("scripts"), sysconfig.get_path("purelib")
     changed = {
@@ -95,6 +100,7 @@ def server_environment(
             packages, str(CHECKOUT / "client"), str(CHECKOUT), environment.get("PYTHONPATH")
         ),
         "TMPDIR": str(temporary),
+        FOLDER_VARIABLE: str(pulses),
         REPOSITORIES_VARIABLE: _joined(*map(str, repositories)),
         # A process a model instance: the pools that numpy would start in each only take memory.
         "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),

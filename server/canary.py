@@ -38,25 +38,59 @@ SHAPES: dict[str, tuple[int, ...]] = {
 """Shapes of the contract's outputs for one picture; an output ``NAME_X`` is one of ``NAME``."""
 
 
-def check(client: triton.InferenceServerClient, models: Mapping[str, Model], timeout_s: float) -> None:
-    """Send a picture through every ensemble; without ensembles, something through every model.
+class Canary:
+    """Sends a picture through every ensemble; without ensembles, something through every model."""
 
-    Raises:
-        TritonFailedError: a model does not answer, or not as the contract says.
-    """
-    ensembles = [name for name, model in models.items() if model.is_ensemble]
-    for name in ensembles or models:
-        configuration = client.get_model_config(name, client_timeout=timeout_s).config
-        inputs = [_input(each, configuration.max_batch_size > 0) for each in configuration.input]
+    def __init__(
+        self, url: str, models: Mapping[str, Model], headers: Mapping[str, str], timeout_s: float
+    ) -> None:
+        """Ask the server, once, what its models take.
+
+        Args:
+            url: ``HOST:PORT`` of Triton's gRPC service.
+            models: what is served.
+            headers: to send with every call.
+            timeout_s: of every call.
+
+        Raises:
+            TritonFailedError: it does not say.
+        """
+        self._client = triton.InferenceServerClient(url)
+        self._headers, self._timeout_s = dict(headers), timeout_s
+        self._ensembles = [name for name, model in models.items() if model.is_ensemble]
         try:
-            answer = client.infer(name, inputs, client_timeout=timeout_s)
+            self._configurations = {
+                name: self._client.get_model_config(
+                    name, headers=self._headers, client_timeout=timeout_s
+                ).config
+                for name in self._ensembles or models
+            }
         except InferenceServerException as error:
-            # Outside an ensemble zeros may well be refused; that too is an answer.
-            if not ensembles and error.status() == "StatusCode.INVALID_ARGUMENT":
-                continue
-            raise TritonFailedError(f"model '{name}' does not run: {error}") from error
-        for output in configuration.output:
-            _check_output(name, output.name, answer.as_numpy(output.name))
+            raise TritonFailedError(f"the server does not describe its models: {error}") from error
+
+    def sing(self) -> None:
+        """Run every one once.
+
+        Raises:
+            TritonFailedError: a model does not answer, or not as the contract says.
+        """
+        for name, configuration in self._configurations.items():
+            inputs = [_input(each, configuration.max_batch_size > 0) for each in configuration.input]
+            try:
+                answer = self._client.infer(
+                    name, inputs, headers=self._headers, client_timeout=self._timeout_s
+                )
+            except InferenceServerException as error:
+                # Outside an ensemble zeros may well be refused; that too is an answer.
+                if not self._ensembles and error.status() == "StatusCode.INVALID_ARGUMENT":
+                    continue
+                raise TritonFailedError(f"model '{name}' does not run: {error}") from error
+            for output in configuration.output:
+                _check_output(name, output.name, answer.as_numpy(output.name))
+
+    def close(self) -> None:
+        """Cancel what is under way."""
+        self._client.close()
 
 
 def generated_picture() -> bytes:

@@ -28,15 +28,25 @@ import psutil
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from server import assembly, bound, canary, leftovers
+from server import assembly, bound, leftovers
+from server.canary import Canary
 from server.errors import AddressError, TritonFailedError
 from server.repository import Model, choose, read_models
+from server.vitals import Vitals
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 STOP_TIMEOUT_S = 20
 """Given to Triton to finish what it runs; then it is killed."""
 CANARY_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 30
+PROTOCOLS = (
+    "health", "metadata", "inference", "shared-memory", "model-config", "model-repository",
+    "statistics", "trace", "logging",
+)  # fmt: skip
+"""All groups of calls that ``--grpc-restricted-protocol`` of Triton 24.10 knows."""
+PRIVATE_KEY = "private"
+PRIVATE_HEADER = f"triton-grpc-protocol-{PRIVATE_KEY}"
+"""The header of calls to a server that answers its own door alone."""
 LOAD_FAILURE = re.compile(
     r"failed to load ('.+?') version \d+: (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n|\"\n)"
 )
@@ -54,6 +64,8 @@ class ServerOptions:
         profile: takes ``configs/<profile>.pbtxt`` of each model that has it.
         repositories: model repositories; an ensemble may name steps in another.
         models: serve only these, and the steps of those that are ensembles; empty for all.
+        model_control: whether callers may load and unload models.
+        token: to be shown with every call, in the header ``PRIVATE_HEADER``; None lets everybody in.
         log_level: one of ``LOG_LEVELS``.
         ready_timeout_s: given to loading and to the first inference.
     """
@@ -64,6 +76,8 @@ class ServerOptions:
     profile: str | None = None
     repositories: tuple[Path, ...] = (assembly.CHECKOUT / "model_repository", assembly.CHECKOUT / "ensembles")
     models: tuple[str, ...] = ()
+    model_control: bool = False
+    token: str | None = None
     log_level: str = "warning"
     ready_timeout_s: float = 120.0
 
@@ -75,6 +89,7 @@ class Server:
         name: unique on the machine; Triton's server id, and how all that it leaves is named.
         options: as given, with the ports that were found free.
         models: what is served, by name.
+        canary: sings by a real inference; None where the server is not running.
         ready_s: seconds from the start to the first inference.
     """
 
@@ -85,7 +100,8 @@ class Server:
         self.ready_s = 0.0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._model_processes: list[psutil.Process] = []
+        self._vitals: Vitals | None = None
+        self.canary: Canary | None = None
 
     @property
     def url(self) -> str:
@@ -97,6 +113,11 @@ class Server:
     def metrics_url(self) -> str:
         """Where Prometheus finds the metrics."""
         return f"http://{self.options.host}:{self.options.metrics_port}/metrics"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What to send with every call."""
+        return {} if self.options.token is None else {PRIVATE_HEADER: self.options.token}
 
     @property
     def pid(self) -> int:
@@ -130,23 +151,24 @@ class Server:
         """
         began = time.monotonic()
         installation = assembly.Installation.find()
-        self.options = _with_free_ports(self.options)
-        repositories = tuple(path.resolve() for path in self.options.repositories)
-        known = read_models(repositories, self.options.profile)
-        self.models = choose(known, self.options.models)
+        self.options = options = _with_free_ports(self.options)
+        repositories = tuple(path.resolve() for path in options.repositories)
+        self.models = choose(read_models(repositories, options.profile), options.models)
         leftovers.clear_abandoned()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
         try:
-            backends = Path(self._folder.name) / "backends"
+            folder = Path(self._folder.name)
+            backends, pulses = folder / "backends", folder / "pulses"
             backends.mkdir()
+            pulses.mkdir()
             assembly.assemble_backends(installation, backends)
-            environment = assembly.server_environment(repositories, backends.parent, os.environ)
+            environment = assembly.server_environment(repositories, folder, pulses, os.environ)
             self._process = self._launch(self._arguments(installation, repositories, backends), environment)
-            self._wait_until_ready(began + self.options.ready_timeout_s)
+            self._wait_until_ready(began + options.ready_timeout_s)
         except BaseException:  # Ctrl-C while loading, too, must leave nothing behind
-            self.stop()
+            self.stop(at_once=True)
             raise
-        self._model_processes = psutil.Process(self.pid).children(recursive=True)
+        self._vitals = Vitals(psutil.Process(self.pid), pulses, models_change=options.model_control)
         self.ready_s = time.monotonic() - began
 
     def _launch(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -192,9 +214,12 @@ class Server:
             arguments.append("--disable-auto-complete-config")
         if options.profile is not None:
             arguments.append(f"--model-config-name={options.profile}")
-        if options.models:
+        if options.models or options.model_control:
             arguments.append("--model-control-mode=explicit")
-            arguments += [f"--load-model={name}" for name in options.models]
+            arguments += [f"--load-model={name}" for name in options.models or ("*",)]
+        if options.token is not None:
+            # What 24.10 knows by this flag; it leaves no call out (test_doors_matrix.py).
+            arguments += [f"--grpc-restricted-protocol={','.join(PROTOCOLS)}:{PRIVATE_KEY}={options.token}"]
         return arguments
 
     def _wait_until_ready(self, deadline: float) -> None:
@@ -206,16 +231,17 @@ class Server:
                         f"the models did not load within {self.options.ready_timeout_s:.0f} s\n{self._tail()}"
                     )
                 time.sleep(0.1)
-            try:
-                canary.check(client, self.models, CANARY_TIMEOUT_S)
-            except TritonFailedError as error:
-                raise TritonFailedError(f"{error}\n{self._tail()}") from error
+        try:
+            self.canary = Canary(self.url, self.models, self.headers, CANARY_TIMEOUT_S)
+            self.canary.sing()
+        except TritonFailedError as error:
+            raise TritonFailedError(f"{error}\n{self._tail()}") from error
 
     def _answers(self, client: triton.InferenceServerClient) -> bool:
         try:
-            if not client.is_server_ready(client_timeout=1.0):
+            if not client.is_server_ready(headers=self.headers, client_timeout=1.0):
                 return False
-            answering = client.get_server_metadata(client_timeout=1.0).name
+            answering = client.get_server_metadata(headers=self.headers, client_timeout=1.0).name
         except InferenceServerException:
             return False
         if answering != self.name:
@@ -223,9 +249,7 @@ class Server:
         return True
 
     def check(self) -> None:
-        """See that Triton and all its model processes are alive.
-
-        A model process that died is never started again by Triton, and its requests fail.
+        """See that Triton and all its model processes are alive and getting on.
 
         Raises:
             TritonFailedError: one is not; with the end of Triton's log.
@@ -238,8 +262,13 @@ class Server:
             raise TritonFailedError(
                 "\n".join([f"tritonserver ended ({how})", *self._refused(), self._tail()])
             )
-        if not all(_is_alive(process) for process in self._model_processes):
-            raise TritonFailedError(f"a model process ended; start the server again\n{self._tail()}")
+        if self._vitals is not None and (fault := self._vitals.fault()):
+            raise TritonFailedError(f"{fault}\n{self._tail()}")
+
+    @property
+    def processor_s(self) -> float:
+        """Processor seconds that Triton and its model processes have used so far."""
+        return self._vitals.processor_s() if self._vitals else 0.0
 
     def _refused(self) -> list[str]:
         """Triton's reasons for the models that it did not load."""
@@ -253,16 +282,23 @@ class Server:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "\n".join(["the end of Triton's log:", *(f"  {line}" for line in lines)])
 
-    def stop(self) -> None:
-        """End Triton and all its processes, and clear what they leave; any number of times."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End Triton and all its processes, and clear what they leave; any number of times.
+
+        Args:
+            at_once: kill them, whatever they do.
+        """
+        if self.canary is not None:
+            self.canary.close()
+            self.canary = None
         if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_S + 5)
+            if not at_once:
+                self._process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(STOP_TIMEOUT_S + 5)
             leftovers.kill_group(self._process.pid)
             self._process.wait()
-            self._process = None
-            self._model_processes = []
+            self._process = self._vitals = None
             leftovers.clear_shared_memory(self.name)
         if self._folder is not None:
             self._folder.cleanup()
@@ -275,11 +311,20 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def loopback(host: str) -> str:
+    """``host`` as an address that only this machine reaches.
+
+    Raises:
+        AddressError: it is not one.
+    """
+    host = "127.0.0.1" if host == "localhost" else host
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    raise AddressError(
+        f"--host {host} is not an address of this machine alone, such as 127.0.0.1; "
+        "to serve a network, use NVIDIA's container with the same repositories"
+    )
 
 
 def _with_free_ports(options: ServerOptions) -> ServerOptions:
@@ -288,25 +333,21 @@ def _with_free_ports(options: ServerOptions) -> ServerOptions:
     Raises:
         AddressError: the host is not this machine, or a port is in use.
     """
-    host = "127.0.0.1" if options.host == "localhost" else options.host
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise AddressError(
-            f"--host {options.host} is not an address of this machine alone, such as 127.0.0.1; "
-            "to serve a network, use NVIDIA's container with the same repositories"
-        )
+    host = loopback(options.host)
     return replace(
         options,
         host=host,
-        grpc_port=_free_port(host, options.grpc_port, "--grpc-port"),
-        metrics_port=_free_port(host, options.metrics_port, "--metrics-port"),
+        grpc_port=free_port(host, options.grpc_port, "--grpc-port"),
+        metrics_port=free_port(host, options.metrics_port, "--metrics-port"),
     )
 
 
-def _free_port(host: str, port: int, flag: str) -> int:
+def free_port(host: str, port: int, flag: str) -> int:
+    """``port`` if it can be had, any free one for 0.
+
+    Raises:
+        AddressError: it is in use; with the ``flag`` that changes it.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,12 +12,16 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory, and Triton its regions
+ENOUGH_SHARED_MEMORY = 16 << 20
+"""Free bytes below which model processes may soon fail to pass pictures on."""
+KILL_TIMEOUT_S = 5.0
 NAME = re.compile(r"adlens-(\d+)-[0-9a-f]{8}")
 
 
@@ -48,10 +52,12 @@ def clear_abandoned() -> None:
 
 
 def kill_group(group: int) -> None:
-    """End all processes of a process group at once, and wait until they are gone."""
+    """End all processes of a process group at once, and wait until none runs any longer."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    psutil.wait_procs(group_members(group), timeout=5)
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while group_members(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def group_members(group: int) -> list[psutil.Process]:
@@ -62,3 +68,14 @@ def group_members(group: int) -> list[psutil.Process]:
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                 members.append(process)
     return members
+
+
+def shortage() -> str | None:
+    """What to do about shared memory that is nearly used up; None where there is enough."""
+    usage = psutil.disk_usage(str(SHARED_MEMORY))
+    if usage.free >= ENOUGH_SHARED_MEMORY:
+        return None
+    return (
+        f"{SHARED_MEMORY} has {usage.free >> 20} MiB of {usage.total >> 20} left: delete what others left "
+        "there, or give the container more (docker run --shm-size=1g)"
+    )

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import tritonclient.grpc as triton
 
 from server.errors import AddressError, MissingModelError, TritonFailedError
 from server.launcher import Server, ServerOptions
 from server.leftovers import SHARED_MEMORY, group_members
+from tests.server.launched import CHECKOUT, Launched, wait_until
 
 CPU = 'backend: "onnxruntime" instance_group { count: 1 kind: KIND_CPU } max_batch_size: 4 '
 X = 'input { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } '
 Y = 'output { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] } '
-READY = re.compile(r"adlens server ready at (127\.0\.0\.1:\d+) after [\d.]+ s, serving tiny\n")
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -35,102 +30,48 @@ def repository(tmp_path_factory: pytest.TempPathFactory, add_onnx: Callable[...,
     return folder
 
 
-class Launched:
-    """``python -m server`` in a process of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "server", "--grpc-port", "0", "--metrics-port", "0", *arguments]
-        self.process = subprocess.Popen(
-            command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def until_ready(self) -> str:
-        """Wait for the ready line; the URL in it."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = READY.fullmatch(line)
-        assert found, f"no ready line but {line!r}; {self.process.communicate()[1]}"
-        (self.triton,) = psutil.Process(self.process.pid).children()
-        return found[1]
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the end: exit status and what was said on standard error."""
-        _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said
-
-    def left_behind(self) -> list[str]:
-        """Processes, shared memory and temporary folders of this launcher."""
-        prefix = f"adlens-{self.process.pid}-"
-        files = [*SHARED_MEMORY.glob(f"{prefix}*"), *Path(tempfile.gettempdir()).glob(f"{prefix}*")]
-        return [*map(str, files), *map(str, group_members(self.triton.pid))]
-
-
 @pytest.fixture
 def launched(repository: Path) -> Iterator[Launched]:
     launched = Launched("--model-repository", str(repository))
     yield launched
-    launched.process.kill()
-    launched.process.communicate()
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 20) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return bool(condition())
+    launched.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_server_leaves_nothing_behind(launched: Launched, number: signal.Signals) -> None:
     with triton.InferenceServerClient(launched.until_ready()) as client:
         assert client.is_model_ready("tiny")
-    assert len(launched.left_behind()) > 3, "the test does not see what there is while it runs"
+    group = launched.triton.pid
+    assert len(launched.left_behind(group)) > 3, "the test does not see what there is while it runs"
     launched.process.send_signal(number)
     status, _ = launched.end()
     assert status == 0
-    assert launched.left_behind() == []
+    assert launched.left_behind(group) == []
 
 
 def test_a_second_ctrl_c_kills_a_server_that_hangs(launched: Launched) -> None:
     launched.until_ready()
-    launched.triton.suspend()
+    hanging = launched.triton
+    hanging.suspend()
     launched.process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         launched.process.wait(1)
     launched.process.send_signal(signal.SIGINT)
     status, _ = launched.end()
     assert status == 0
-    assert launched.left_behind() == []
-
-
-def test_a_killed_tritonserver_is_noticed_and_cleared(launched: Launched) -> None:
-    launched.until_ready()
-    launched.triton.kill()
-    status, said = launched.end()
-    assert status == 3
-    assert "tritonserver ended (signal SIGKILL)" in said
-    assert "the end of Triton's log" in said
-    assert launched.left_behind() == []
-
-
-def test_a_killed_model_process_is_noticed(launched: Launched) -> None:
-    launched.until_ready()
-    launched.triton.children()[0].kill()
-    status, said = launched.end()
-    assert status == 3
-    assert "a model process ended; start the server again" in said
-    assert launched.left_behind() == []
+    assert launched.left_behind(hanging.pid) == []
 
 
 def test_a_killed_launcher_takes_its_server_along_and_the_next_start_clears_the_rest(
     launched: Launched, repository: Path
 ) -> None:
     launched.until_ready()
+    group = launched.triton.pid
     launched.process.kill()
     launched.process.wait()
-    assert wait_until(lambda: not group_members(launched.triton.pid)), launched.left_behind()
+    assert wait_until(lambda: not group_members(group)), launched.left_behind(group)
     with Server(ServerOptions(grpc_port=0, metrics_port=0, repositories=(repository,))):
-        assert launched.left_behind() == []
+        assert launched.left_behind(group) == []
 
 
 def test_a_port_in_use_is_named_with_the_flag_that_changes_it(free_port: int, repository: Path) -> None:

@@ -1,0 +1,107 @@
+"""Are the processes of a server alive and getting on? What Triton itself never notices.
+
+A model process that died is never started again and its requests fail; one that hangs keeps its requests
+for ever; and live, ready and model-ready stay true (triton-inference-server/server#8604).
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from server.backends.pulse import read_pulses
+
+STALL_S = 3.0
+"""At work for so long without getting on: stuck. A starved process still gets some processor time."""
+_STEP_S = 0.03
+"""The kernel counts in ticks of 10 ms."""
+
+
+class Stillness:
+    """For how long a processor clock has all but stood still."""
+
+    def __init__(self, step_s: float) -> None:
+        """Begin to watch; ``step_s`` is the processor time, in seconds, that counts as getting on."""
+        self._step_s = step_s
+        self._used, self._since = -step_s, 0.0
+
+    def seconds(self, used: float) -> float:
+        """Seconds since the clock, which now shows ``used`` seconds, last got on."""
+        now = time.monotonic()
+        if used - self._used >= self._step_s:
+            self._used, self._since = used, now
+        return now - self._since
+
+
+class Vitals:
+    """Watches one tritonserver and its model processes; ``fault`` is to be asked a few times a second."""
+
+    def __init__(self, triton: psutil.Process, pulses: Path, *, models_change: bool) -> None:
+        """Begin to watch.
+
+        Args:
+            triton: the running tritonserver, all models loaded.
+            pulses: the folder of ``server.backends.pulse``.
+            models_change: whether models may be loaded and unloaded meanwhile, so that processes may end
+                in order; else each one that ends died.
+        """
+        self._triton = triton
+        self._pulses = pulses
+        self._fixed = [] if models_change else triton.children(recursive=True)
+        self._known: dict[int, psutil.Process] = {process.pid: process for process in self._fixed}
+        self._batches: dict[tuple[int, float], Stillness] = {}
+
+    def fault(self) -> str | None:
+        """What is wrong with a model process; None where nothing is."""
+        pulses = read_pulses(self._pulses)
+        for process in self._fixed:
+            if _status(process) is None:
+                return f"model process {process.pid} ended"
+        for pid, since in pulses.items():
+            status = _status(found) if (found := self._process(pid)) else None
+            if found is None or status is None:
+                # Who ends in order takes its file along, though perhaps a moment after it was read.
+                if pid in read_pulses(self._pulses):
+                    return f"model process {pid} ended"
+            elif status == psutil.STATUS_STOPPED:
+                return f"model process {pid} is stopped"
+            elif since and self._still_s(found, since) >= STALL_S:
+                return f"model process {pid} is stuck: at work, and no processor time for {STALL_S:g} s"
+        self._batches = {key: still for key, still in self._batches.items() if key in pulses.items()}
+        return None
+
+    def processor_s(self) -> float:
+        """Processor seconds that all processes of the server have used so far."""
+        with suppress(psutil.Error):
+            return sum(map(_processor_s, [self._triton, *self._triton.children(recursive=True)]))
+        return 0.0
+
+    def _process(self, pid: int) -> psutil.Process | None:
+        if pid not in self._known:
+            with suppress(psutil.NoSuchProcess):
+                self._known[pid] = psutil.Process(pid)
+        return self._known.get(pid)
+
+    def _still_s(self, process: psutil.Process, since: float) -> float:
+        """Seconds for which the batch that is at work since ``since`` has not got on."""
+        still = self._batches.setdefault((process.pid, since), Stillness(_STEP_S))
+        return still.seconds(_processor_s(process))
+
+
+def _status(process: psutil.Process) -> str | None:
+    """One of psutil's; None for a process that is no more, or only waits to be buried."""
+    with suppress(psutil.NoSuchProcess):
+        if process.is_running() and (status := process.status()) != psutil.STATUS_ZOMBIE:
+            return str(status)
+    return None
+
+
+def _processor_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
