@@ -22,8 +22,8 @@ WATCH_INTERVAL_S = 0.25
 QUIET_S = 2.0
 """Without a success for so long, the canary sings."""
 LONGEST_PAUSE_S = 30.0
-STEADY_S = 60.0
-"""After so long without a failure, the next one counts as the first."""
+STEADY_S = 10.0
+"""A Triton that fails sooner than that is failing again and again."""
 _STEP_S = 0.2
 """Processor seconds of the whole server that count as getting on; an idle one uses less in ``STALL_S``."""
 
