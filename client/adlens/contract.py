@@ -93,8 +93,6 @@ class Reason(StrEnum):
     """UNAVAILABLE: a part of this server died, and is being started anew."""
     DENIED = "denied"
     """PERMISSION_DENIED: the call needs a token that did not come with it."""
-    TOO_LARGE = "too-large"
-    """RESOURCE_EXHAUSTED: more than the server's limit, by default MAX_REQUEST_BYTES."""
     POISON = "poison"
     """INVALID_ARGUMENT: the same request was running at two deaths of the server."""
 

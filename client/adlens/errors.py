@@ -9,12 +9,13 @@
     |   |   `-- TooLarge           more pixels, bytes or scans than the limits of adlens.contract
     |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
     |   |-- BadRequest             the server refused the request's tensors
+    |   |   `-- RequestTooLarge    more bytes than travel in one request, though each picture may be fine
     |   |-- UnknownModel           the server does not serve the model asked for
     |   `-- Closed                 the connection was closed before the call
     `-- ServerError                the server's fault: the same call may pass later, or elsewhere
-        |-- Unavailable            nobody answers at the URL
+        |-- Unavailable            nobody answers at the URL, or the server is being started anew
         |-- NotSent                never sent, as the server failed the calls before
-        |-- Overloaded             its queue is full, or the request waited in it for too long
+        |-- Overloaded             it has all it can take, or the request waited for too long
         |-- Draining               it is shutting down, or has unloaded the model
         |-- Denied                 it answers, but not to this caller
         |-- Timeout                no answer before the deadline
@@ -76,6 +77,12 @@ class BadRequest(CallerError):
     """The server refused the request's tensors."""
 
 
+class RequestTooLarge(BadRequest):
+    """More bytes than travel in one request, though each picture may be fine: send fewer at a time."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 class UnknownModel(CallerError):
     """The server does not serve the model asked for."""
 
@@ -97,7 +104,7 @@ class ServerError(AdlensError):
 
 
 class Unavailable(ServerError):
-    """Nobody answers at the URL."""
+    """Nobody answers at the URL, or the server is being started anew."""
 
     code = grpc.StatusCode.UNAVAILABLE
     ends_run = True
@@ -111,15 +118,15 @@ class NotSent(ServerError):
 
 
 class Overloaded(ServerError):
-    """The server's queue is full, or the request waited in it for too long."""
+    """The server has all it can take, or the request waited in its queue for too long."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Draining(ServerError):
     """The server is shutting down, or has unloaded the model."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = grpc.StatusCode.UNAVAILABLE
     ends_run = True
 
 

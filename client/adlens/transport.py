@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import grpc
 import numpy as np
@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from adlens import errors
+from adlens.contract import MAX_REQUEST_BYTES, REASON_HEADER, Reason
 
 DEFAULT_URL: Final = "127.0.0.1:8001"
 DEFAULT_TIMEOUT_S: Final = 120.0
@@ -30,9 +31,9 @@ DEFAULT_RETRIES: Final = 3
 MAX_RETRIES: Final = 4
 """gRPC makes at most five attempts, whatever a service config asks for (gRFC A6)."""
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-_RETRY_BUFFER_BYTES: Final = MAX_MESSAGE_BYTES
-"""gRPC retries only what fits its buffer; its default of 256 KiB would leave most photos out."""
+_SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+_BAD_IMAGE: Final = re.compile(f"\\b({errors.BadImage.__name__}|{errors.TooLarge.__name__}): ")
+"""In INVALID_ARGUMENT by the gate before the server's decoder."""
 
 _KEEPALIVE_MS: Final = 60_000
 """Only during calls, and at most two pings without data: no more than Triton's default strikes allow."""
@@ -119,9 +120,10 @@ class Endpoint:
         return [
             ("grpc.service_config", json.dumps(self._service_config())),
             ("grpc.enable_retries", 1),
-            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # gRPC retries only what fits its buffer; its default of 256 KiB would leave most photos out.
+            ("grpc.per_rpc_retry_buffer_size", MAX_REQUEST_BYTES),
+            ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
             ("grpc.keepalive_permit_without_calls", 0),
             # Reconnect sooner than the default of 1 s and more, or a retry would find no connection.
@@ -132,7 +134,7 @@ class Endpoint:
 
     def _service_config(self) -> dict[str, object]:
         method: dict[str, object] = {
-            "name": [{"service": "inference.GRPCInferenceService"}],
+            "name": [{"service": _SERVICE}],
             "waitForReady": False,
         }
         if self.retries:
@@ -143,7 +145,17 @@ class Endpoint:
                 "maxBackoff": "2s",
                 "retryableStatusCodes": ["UNAVAILABLE"],
             }
-        return {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [method]}
+        config: dict[str, object] = {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "methodConfig": [method],
+            # Retries must not feed an overload: none from 100 failures more than successes on (gRFC A6).
+            "retryThrottling": {"maxTokens": 200, "tokenRatio": 1},
+        }
+        if self.url.startswith(_RESOLVERS):
+            # Of several servers, one that is about to stop says so here, and gets no new calls. (Not for
+            # HOST:PORT: where the server is a bare Triton, gRPC logs an error that it does not say so.)
+            config["healthCheckConfig"] = {"serviceName": _SERVICE}
+        return config
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -323,16 +335,25 @@ def read_response(response: service_pb2.ModelInferResponse) -> InferResponse:
 
 
 def translate(error: grpc.RpcError, url: str, model: str, timeout_s: float) -> errors.AdlensError:
-    """Find our error for one of gRPC, by its status and, where Triton's tells too little, by its message."""
+    """Find our error for one of gRPC.
+
+    By the reason that adlens' own server gives, else by the status and, where Triton's tells too little, by
+    its message.
+    """
     code, details = error.code(), error.details() or "no details"
-    text = details.lower()
+    reason, text = dict(error.trailing_metadata() or ()).get(REASON_HEADER), details.lower()
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.Timeout(
             f"{url}: no answer from {model or 'the server'} within {timeout_s:g} s; "
             "give it more time, or see its log"
         )
     if code is grpc.StatusCode.UNAVAILABLE:
-        return _unavailable(text, details, url)
+        return _unavailable(reason, text, details, url)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if reason == Reason.OVERLOADED:
+            return _overloaded(details, url)
+        if "larger than max" in text:
+            return errors.RequestTooLarge(f"{url}: {details}; send fewer pictures in one request")
     if code is grpc.StatusCode.NOT_FOUND:
         if "no available versions" in text:
             return errors.Draining(
@@ -342,28 +363,41 @@ def translate(error: grpc.RpcError, url: str, model: str, timeout_s: float) -> e
             f"{url}: {details}; check that the server is an adlens one (`adlens health`)"
         )
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return errors.BadRequest(f"{url}: request refused: {details}")
+        kind = _BAD_IMAGE.search(details)
+        refused = getattr(errors, kind[1]) if kind else errors.BadRequest
+        return cast(errors.AdlensError, refused(f"{url}: request refused: {details}"))
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
         return errors.Denied(f"{url}: access denied: {details}; check the headers and the TLS certificate")
     if code is grpc.StatusCode.CANCELLED:
-        return _closed(url)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-        return errors.BadRequest(f"{url}: message too large: {details}; send less in one request")
+        # As we end no calls but by closing the channel, the server did: its time to shut down was up.
+        return _closed(url) if "channel closed" in text else _draining(details, url)
     return errors.ServerFault(
         f"{url}: {model or 'the server'} failed ({code.name}: {details}); see the server's log"
     )
 
 
-def _unavailable(text: str, details: str, url: str) -> errors.ServerError:
-    """Tell apart what Triton 24.10 reports as UNAVAILABLE."""
+def _unavailable(reason: str | bytes | None, text: str, details: str, url: str) -> errors.ServerError:
+    """Tell apart what Triton 24.10 reports as UNAVAILABLE, too."""
+    if reason == Reason.OVERLOADED or "maximum queue size" in text or "timeout expired" in text:
+        return _overloaded(details, url)
+    if reason == Reason.DRAINING:
+        return _draining(details, url)
+    if reason == Reason.RESTARTING:
+        return errors.Unavailable(f"{url}: being started anew ({details}); call again later")
     if "restricted" in text:
         return errors.Denied(f"{url}: {details}; send the header that the message asks for")
-    if "maximum queue size" in text or "timeout expired" in text:
-        return errors.Overloaded(f"{url}: overloaded: {details}; send fewer at a time, or call again later")
     return errors.Unavailable(
         f"{url}: no server answers ({details}); start it with `make serve`, or check the URL: "
         "HOST:PORT of its gRPC service"
     )
+
+
+def _overloaded(details: str, url: str) -> errors.Overloaded:
+    return errors.Overloaded(f"{url}: overloaded: {details}; send fewer at a time, or call again later")
+
+
+def _draining(details: str, url: str) -> errors.Draining:
+    return errors.Draining(f"{url}: shutting down ({details}); call again later, or another server")
 
 
 def _closed(url: str) -> errors.Closed:

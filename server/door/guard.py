@@ -32,6 +32,10 @@ MAX_HELD = 1024
 """Inference requests that wait for it at once; they are unread, and cost some 10 KiB each."""
 READ_S = 60.0
 """Given to a caller, in seconds, to send the body of a request that has been let in."""
+NOTICE_S = 0.5
+"""A drained door answers for so long, in seconds, while clients that watch its health turn elsewhere.
+
+gRPC's own shutdown cancels calls that come in before their clients have heard of it."""
 ADMIN_HEADER = "triton-grpc-protocol-admin"
 """Carries the token; what Triton's ``--grpc-restricted-protocol=PROTOCOLS:admin=TOKEN`` asks for, too."""
 OPEN_METHODS = frozenset(
@@ -44,6 +48,8 @@ OPEN_METHODS = frozenset(
 
 _HEALTH = {False: b"\x08\x02", True: b"\x08\x01"}
 """``grpc.health.v1.HealthCheckResponse``, whose only field is ``status = 1``: NOT_SERVING 2, SERVING 1."""
+_OF_SERVICE = b"\n" + bytes([len(SERVICE.full_name)]) + SERVICE.full_name.encode()
+"""``grpc.health.v1.HealthCheckRequest``, whose only field is ``service = 1``, with the service's name."""
 
 _Work = Callable[[Context], Awaitable[bytes | None]]
 
@@ -84,7 +90,9 @@ class Guard:
         self._slots = asyncio.Semaphore(options.max_in_flight)
         self._quarantine = Quarantine()
         self._serving = False
-        self._verdict_changed = asyncio.Event()
+        self._listening = True
+        self._watchers = 0
+        self._changed = asyncio.Event()
 
     async def listen(self) -> int:
         """Start to listen, and give the port.
@@ -158,13 +166,17 @@ class Guard:
         self._tell_watchers()
 
     def _tell_watchers(self) -> None:
-        self._verdict_changed.set()
-        self._verdict_changed = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def drain(self, grace_s: float) -> None:
-        """Listen no longer, send elsewhere who waits, and give what runs ``grace_s`` seconds to end."""
+        """Send callers elsewhere, stop to listen, and give what runs ``grace_s`` seconds to end."""
         self._draining = True
         self._news.set()
+        self._tell_watchers()
+        if self._watchers:
+            await asyncio.sleep(min(NOTICE_S, grace_s))
+        self._listening = False
         self._tell_watchers()
         await self._server.stop(grace_s)
         await self._leave()
@@ -268,20 +280,27 @@ class Guard:
         return bytes(service_pb2.ModelReadyResponse(ready=False).SerializeToString())
 
     async def _check(self, context: Context) -> bytes:
-        await _read(context)
-        return _HEALTH[self._serving]
+        return _HEALTH[self._health(await _read(context))]
 
     async def _watch_health(self, context: Context) -> None:
-        await _read(context)
+        request = await _read(context)
         told: bool | None = None
-        while not self._draining:
-            changed = self._verdict_changed
-            if told is not self._serving:
-                told = self._serving
-                await context.write(_HEALTH[told])
-            else:
-                await changed.wait()
+        self._watchers += 1
+        try:
+            while self._listening:
+                changed = self._changed
+                if told is not (healthy := self._health(request)):
+                    told = healthy
+                    await context.write(_HEALTH[told])
+                else:
+                    await changed.wait()
+        finally:
+            self._watchers -= 1
         raise refusals.draining()
+
+    def _health(self, request: bytes) -> bool:
+        """What ``grpc.health.v1.HealthCheckRequest`` asks: of the server, or of the service."""
+        return not self._draining if request == _OF_SERVICE else self._serving
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +24,19 @@ class DoorTls:
         """Read the files.
 
         Raises:
-            CertificateError: one cannot be read.
+            CertificateError: one cannot be read, or is none.
         """
         try:
             pair = (self.key.read_bytes(), self.certificate.read_bytes())
             authorities = self.authorities.read_bytes() if self.authorities else None
-        except OSError as error:
+            # gRPC would only say that it cannot listen.
+            check = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            check.load_cert_chain(self.certificate, self.key, password="")
+            if self.authorities:
+                check.load_verify_locations(self.authorities)
+        except OSError as error:  # what ssl raises is one, too
             raise CertificateError(
-                f"TLS file {error.filename} cannot be read ({error.strerror}); check the path"
+                f"TLS files {self.certificate}, {self.key}, {self.authorities} cannot be used: {error}"
             ) from error
         return grpc.ssl_server_credentials([pair], authorities, authorities is not None)
 

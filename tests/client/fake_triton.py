@@ -87,13 +87,14 @@ def _look(jpeg: bytes) -> dict[str, np.ndarray[Any, Any]]:
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """Listens on a free port of this machine until ``stop``.
 
-    ``failures`` are answered first, each once; ``always`` is answered for ever; ``die_after`` calls
-    the server stops. ``calls`` counts ModelInfer.
+    ``failures`` are answered first, each once; ``always`` is answered for ever; both with ``reason``, as
+    the door in front of a real one gives; ``die_after`` calls the server stops. ``calls`` counts ModelInfer.
     """
 
     def __init__(self) -> None:
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         self.always: tuple[grpc.StatusCode, str] | None = None
+        self.reason: contract.Reason | None = None
         self.delay_s = 0.0
         self.die_after: int | None = None
         self.calls = 0
@@ -101,7 +102,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.most_busy = 0
         self.metadata: dict[str, str] = {}
         self._lock = threading.Lock()
-        limit = ("grpc.max_receive_message_length", transport.MAX_MESSAGE_BYTES)
+        limit = ("grpc.max_receive_message_length", contract.MAX_REQUEST_BYTES)
         self._server = grpc.server(ThreadPoolExecutor(32), options=[limit, ("grpc.so_reuseport", 0)])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -125,6 +126,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
                 self._server.stop(grace=None)
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             if failure:
+                if self.reason:
+                    context.set_trailing_metadata(((contract.REASON_HEADER, self.reason.value),))
                 context.abort(*failure)
             return self._answer(request)
         finally:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adlens import contract, errors
+from adlens.contract import Reason
 from adlens.transport import AsyncConnection, Connection, Endpoint, Tls
 from tests.client.fake_triton import FakeTriton
 
@@ -71,11 +72,20 @@ def test_readiness_and_version_are_the_servers(triton: FakeTriton) -> None:
         ("NOT_FOUND", "Request for unknown model: 'x' has no available versions", errors.Draining),
         ("NOT_FOUND", "Request for unknown model: 'x' is not found", errors.UnknownModel),
         ("INVALID_ARGUMENT", "unexpected shape for input 'IMAGE'", errors.BadRequest),
+        ("INVALID_ARGUMENT", "[request id: 7] BadImage: not a JPEG", errors.BadImage),
+        ("INVALID_ARGUMENT", "TooLarge: 400000000 pixels", errors.TooLarge),
         ("PERMISSION_DENIED", "no", errors.Denied),
         ("UNAUTHENTICATED", "who", errors.Denied),
         ("INTERNAL", "onnx runtime error 2", errors.ServerFault),
         ("UNKNOWN", "?", errors.ServerFault),
         ("RESOURCE_EXHAUSTED", "CPU memory", errors.ServerFault),
+        (
+            "RESOURCE_EXHAUSTED",
+            "SERVER: Received message larger than max (9 vs. 8)",
+            errors.RequestTooLarge,
+        ),
+        ("RESOURCE_EXHAUSTED", "Decompressed message larger than max", errors.RequestTooLarge),
+        ("CANCELLED", "CANCELLED", errors.Draining),
     ],
 )
 def test_errors_are_told_apart_by_status_and_message(
@@ -87,6 +97,60 @@ def test_errors_are_told_apart_by_status_and_message(
     assert type(caught.value) is kind
     assert triton.url in str(caught.value)
     assert details in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind"),
+    [
+        ("RESOURCE_EXHAUSTED", Reason.OVERLOADED, errors.Overloaded),
+        ("UNAVAILABLE", Reason.OVERLOADED, errors.Overloaded),
+        ("UNAVAILABLE", Reason.DRAINING, errors.Draining),
+        ("UNAVAILABLE", Reason.RESTARTING, errors.Unavailable),
+        ("PERMISSION_DENIED", Reason.DENIED, errors.Denied),
+        ("INVALID_ARGUMENT", Reason.POISON, errors.BadRequest),
+    ],
+)
+def test_the_reason_that_a_server_gives_counts_more_than_its_words(
+    triton: FakeTriton, code: str, reason: Reason, kind: type[errors.AdlensError]
+) -> None:
+    triton.always = (grpc.StatusCode[code], "in other words")
+    triton.reason = reason
+    with connect(triton, retries=0) as connection, pytest.raises(errors.AdlensError) as caught:
+        connection.infer("x", ONE)
+    assert type(caught.value) is kind
+    assert "in other words" in str(caught.value)
+    assert "no server answers" not in str(caught.value)
+
+
+def test_a_request_over_the_limit_is_told_from_a_picture_over_it(triton: FakeTriton) -> None:
+    over = np.zeros((1, contract.MAX_REQUEST_BYTES), np.uint8)
+    with connect(triton) as connection, pytest.raises(errors.RequestTooLarge, match="fewer pictures"):
+        connection.infer("echo", {"X": over})
+    assert not issubclass(errors.RequestTooLarge, errors.BadImage)
+    assert triton.calls == 0
+
+
+def test_an_overload_is_not_fed_by_retries(triton: FakeTriton) -> None:
+    triton.always = (grpc.StatusCode.RESOURCE_EXHAUSTED, "64 requests are running")
+    triton.reason = Reason.OVERLOADED
+    with connect(triton) as connection, pytest.raises(errors.Overloaded):
+        connection.infer("echo", ONE)
+    assert triton.calls == 1
+
+
+def test_retries_against_a_bare_triton_end_where_most_calls_fail(triton: FakeTriton) -> None:
+    triton.always = (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+    calls = 200
+
+    def call(connection: Connection) -> bool:
+        with pytest.raises(errors.Overloaded):
+            connection.infer("echo", ONE)
+        return True
+
+    with connect(triton, retries=1) as connection, ThreadPoolExecutor(100) as pool:
+        assert all(pool.map(call, [connection] * calls))
+    # 100 failures use up what a channel has for retries.
+    assert calls <= triton.calls <= calls + 100
 
 
 def test_every_error_has_a_grpc_status() -> None:

@@ -35,4 +35,4 @@ def _jpeg(values: npt.NDArray[Any]) -> None:
     try:
         jpeg.inspect_all(values)
     except BadImage as error:
-        raise BadRequestError(str(error)) from error
+        raise BadRequestError(f"{error.kind}: {error}") from error  # the client reads the kind
