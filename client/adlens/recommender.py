@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from random import Random
 from typing import Final, Self
 
 import numpy as np
@@ -30,6 +31,7 @@ from adlens.errors import (
     InvalidConfiguration,
     NoPictures,
     NotSent,
+    Overloaded,
     ServerError,
 )
 from adlens.jobs import products
@@ -53,6 +55,8 @@ OnAnswer = Callable[[PictureAnswer | Failure], object]
 
 _WINDOW: Final = 4
 """Pictures for each worker that may be ahead of the answer that is due next."""
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 4.0
 _PATIENCE: Final = 8
 """Server faults without an answer in between after which the server counts as gone."""
 
@@ -135,8 +139,9 @@ class Recommender(_Settings):
     ) -> Iterator[PictureAnswer | Failure]:
         """Recommend from any number of pictures, ``workers`` at a time; answers come in input order.
 
-        ``images`` is read as answers are taken. Once the server is gone, each picture that is left
-        becomes a ``Failure`` of kind ``NotSent``.
+        ``images`` is read as answers are taken. A picture that an overloaded server refuses is sent again,
+        later and later, for as long as a picture may take. Once the server is gone, each picture that is
+        left becomes a ``Failure`` of kind ``NotSent``.
 
         Raises:
             InvalidConfiguration: ``workers`` is below 1.
@@ -144,11 +149,16 @@ class Recommender(_Settings):
         run = _Run(workers)
 
         def answer(image: ImageLike) -> PictureAnswer | Failure:
-            try:
-                run.check()
-                return run.answered(self.recommend_products(image))
-            except AdlensError as error:
-                return run.failed(image, error)
+            pauses = run.pauses(self.endpoint.timeout_s)
+            while True:
+                try:
+                    run.check()
+                    return run.answered(self.recommend_products(image))
+                except AdlensError as error:
+                    pause_s = next(pauses, None) if isinstance(error, Overloaded) else None
+                    if pause_s is None:
+                        return run.failed(image, error)
+                time.sleep(pause_s)
 
         executor = ThreadPoolExecutor(workers, thread_name_prefix="adlens")
         due: deque[Future[PictureAnswer | Failure]] = deque()
@@ -235,11 +245,16 @@ class AsyncRecommender(_Settings):
 
         async def answer(image: ImageLike) -> PictureAnswer | Failure:
             async with slots:
-                try:
-                    run.check()
-                    return run.answered(await self.recommend_products(image))
-                except AdlensError as error:
-                    return run.failed(image, error)
+                pauses = run.pauses(self.endpoint.timeout_s)
+                while True:
+                    try:
+                        run.check()
+                        return run.answered(await self.recommend_products(image))
+                    except AdlensError as error:
+                        pause_s = next(pauses, None) if isinstance(error, Overloaded) else None
+                        if pause_s is None:
+                            return run.failed(image, error)
+                    await asyncio.sleep(pause_s)
 
         due: deque[asyncio.Task[PictureAnswer | Failure]] = deque()
         try:
@@ -297,11 +312,20 @@ class _Run:
             raise InvalidConfiguration(f"workers {workers}; give a number above 0")
         self._gone: AdlensError | None = None
         self._faults = 0
+        self._random = Random()  # noqa: S311 - spreads load, hides nothing
 
     def check(self) -> None:
         """Raise ``NotSent`` where the server is gone."""
         if self._gone:
             raise NotSent(f"not sent, as the server failed before ({self._gone})")
+
+    def pauses(self, within_s: float) -> Iterator[float]:
+        """Seconds to wait before each further attempt at an overloaded server; ends after ``within_s``."""
+        ends, longest_s = time.monotonic() + within_s, _FIRST_PAUSE_S
+        while time.monotonic() < ends:
+            # At random, or all who were refused together would come back together.
+            yield self._random.uniform(longest_s / 2, longest_s)
+            longest_s = min(2 * longest_s, _LONGEST_PAUSE_S)
 
     def answered(self, answer: PictureAnswer) -> PictureAnswer:
         """Note that the server is alive."""

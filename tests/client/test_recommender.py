@@ -69,6 +69,25 @@ async def test_asyncio_stops_when_the_server_goes(triton: FakeTriton, paint: Pai
     assert kinds.count("NotSent") >= 35
 
 
+OVERLOADED = (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+
+
+def test_pictures_that_an_overloaded_server_refuses_are_sent_again(
+    recommender: Recommender, triton: FakeTriton, paint: Paint
+) -> None:
+    triton.failures.extend([OVERLOADED] * 4)
+    answers = list(recommender.recommend_many([paint("a.jpg", "hat")] * 6, workers=2))
+    assert all(isinstance(answer, PictureAnswer) for answer in answers)
+
+
+async def test_asyncio_sends_them_again_too_but_not_for_ever(triton: FakeTriton, paint: Paint) -> None:
+    triton.always = OVERLOADED
+    async with AsyncRecommender(triton.url, timeout_s=1, retries=0) as front:
+        (answer,) = [answer async for answer in front.recommend_many([paint("a.jpg", "hat")])]
+    assert isinstance(answer, Failure)
+    assert answer.kind == "Overloaded"
+
+
 def test_answers_come_in_input_order_with_a_bounded_number_in_flight(
     recommender: Recommender, triton: FakeTriton, paint: Paint
 ) -> None:
