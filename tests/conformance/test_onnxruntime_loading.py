@@ -194,8 +194,8 @@ class TestValidateOutputs:
     def test_a_scalar_takes_dims_of_one_only(self) -> None:
         graph = "(float X) => (float Y) { Y = Identity(X) }"
         message = (
-            "unable to load model 'tiny', scalar tensor 'Y', should only provide 1 in the model configuration "
-            "when the model doesn't support batching. Model configuration provided: [2]."
+            "unable to load model 'tiny', scalar tensor 'Y', should only provide 1 in the model "
+            "configuration when the model doesn't support batching. Model configuration provided: [2]."
         )
         refused(message, graph, 0, input=[tensor("X", 1)], output=[tensor("Y", 2)])
 
@@ -252,8 +252,8 @@ class TestValidateSequenceControls:
 
     def test_a_control_has_the_datatype_of_its_values(self) -> None:
         message = (
-            "unable to load model 'tiny', sequence control 'START', the model expects data-type FLOAT but the "
-            "model configuration specifies data-type TYPE_INT32"
+            "unable to load model 'tiny', sequence control 'START', the model expects data-type FLOAT but "
+            "the model configuration specifies data-type TYPE_INT32"
         )
         wrong = {**self.START, "int32_false_true": [0, 1], "fp32_false_true": []}
         refused(message, self.GRAPH, 4, **self.batching(START=wrong, ID=self.ID))
