@@ -22,15 +22,28 @@ DEFAULT_FILES = {"onnxruntime": ("model.onnx",), "dali": ("model.dali", "dali.py
 
 @dataclass(frozen=True)
 class Model:
-    """A model in a repository: its folder and its configuration."""
+    """A model in a repository: its folder, its configuration, and the file that says it, if any."""
 
     folder: Path
     configuration: model_config_pb2.ModelConfig
+    file: Path | None
 
     @property
     def name(self) -> str:
         """The model's name, which is its folder's."""
         return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """Where to look for it: its configuration's file, or its folder."""
+        return self.file or self.folder
+
+    @property
+    def backend(self) -> str:
+        """Name of its backend; ``ensemble`` for an ensemble, empty where Triton has to find out."""
+        if self.is_ensemble:
+            return "ensemble"
+        return str(self.configuration.backend or self.configuration.platform.partition("_")[0])
 
     @property
     def is_ensemble(self) -> bool:
@@ -55,17 +68,36 @@ class Model:
         )
 
     @property
+    def numbered(self) -> list[Path]:
+        """Its version folders, newest first; Triton ignores numbers that start with 0."""
+        folders = [entry for entry in self.folder.glob("[1-9]*") if entry.name.isdigit() and entry.is_dir()]
+        return sorted(folders, key=lambda folder: int(folder.name), reverse=True)
+
+    @property
+    def versions(self) -> list[Path]:
+        """The version folders that Triton loads (``VersionsToLoad`` in Triton's model_lifecycle.cc)."""
+        policy = self.configuration.version_policy
+        match policy.WhichOneof("policy_choice"):
+            case "all":
+                return self.numbered
+            case "specific":
+                return [folder for folder in self.numbered if int(folder.name) in policy.specific.versions]
+            case "latest":
+                return self.numbered[: policy.latest.num_versions]
+        return self.numbered[:1]
+
+    @property
+    def wanted_files(self) -> tuple[str, ...]:
+        """What the backend looks for in a version folder, any of which will do; empty if not known."""
+        named = self.configuration.default_model_filename
+        files = DEFAULT_FILES.get(self.backend, ())
+        return (named, *(name for name in files if name == "dali.py")) if named else files
+
+    @property
     def is_built(self) -> bool:
         """Whether a version folder holds what the backend looks for."""
-        backend = self.configuration.backend or self.configuration.platform.partition("_")[0]
-        files: Sequence[str] = DEFAULT_FILES.get(backend, ())
-        if self.configuration.default_model_filename:
-            files = (
-                self.configuration.default_model_filename,
-                *(name for name in files if name == "dali.py"),
-            )
-        versions = [entry for entry in self.folder.glob("*") if entry.name.isdigit() and entry.is_dir()]
-        return any(not files or any((version / name).exists() for name in files) for version in versions)
+        files = self.wanted_files
+        return any(not files or any((version / name).exists() for name in files) for version in self.versions)
 
 
 def read_models(repositories: Iterable[Path], profile: str | None = None) -> dict[str, Model]:
@@ -78,27 +110,47 @@ def read_models(repositories: Iterable[Path], profile: str | None = None) -> dic
     Raises:
         MissingModelError: a repository is no folder, or a configuration cannot be read.
     """
-    models = {}
-    for repository in repositories:
-        if not repository.is_dir():
-            raise MissingModelError(f"model repository {repository} is no folder")
-        for folder in sorted(entry for entry in repository.iterdir() if entry.is_dir()):
-            models[folder.name] = Model(folder, _configuration(folder, profile))
-    return models
+    return {
+        folder.name: read_model(folder, profile)
+        for repository in repositories
+        for folder in model_folders(repository)
+    }
 
 
-def _configuration(folder: Path, profile: str | None) -> model_config_pb2.ModelConfig:
-    candidates = [folder / "config.pbtxt"]
+def model_folders(repository: Path) -> list[Path]:
+    """The folders in a repository, each of which Triton takes for a model.
+
+    Raises:
+        MissingModelError: the repository is no folder.
+    """
+    if not repository.is_dir():
+        raise MissingModelError(f"model repository {repository} is no folder")
+    return sorted(entry for entry in repository.iterdir() if entry.is_dir())
+
+
+def read_model(folder: Path, profile: str | None = None) -> Model:
+    """The model in a folder; an empty configuration where there is none, which Triton then completes.
+
+    Raises:
+        MissingModelError: its configuration cannot be read.
+    """
+    files = [folder / "config.pbtxt"]
     if profile is not None:
-        candidates.insert(0, folder / "configs" / f"{profile}.pbtxt")
-    path = next((path for path in candidates if path.exists()), None)
-    if path is None:
-        # Triton completes a model without a configuration from its file.
-        return model_config_pb2.ModelConfig()
+        files.insert(0, folder / "configs" / f"{profile}.pbtxt")
+    file = next((file for file in files if file.exists()), None)
+    return Model(folder, read_configuration(file) if file else model_config_pb2.ModelConfig(), file)
+
+
+def read_configuration(file: Path) -> model_config_pb2.ModelConfig:
+    """A model configuration in text form.
+
+    Raises:
+        MissingModelError: it cannot be read.
+    """
     try:
-        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        raise MissingModelError(f"{path} is no Triton model configuration: {error}") from error
+        return text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError, OSError) as error:
+        raise MissingModelError(f"{file} is no Triton model configuration: {error}") from error
 
 
 def choose(models: dict[str, Model], names: Sequence[str]) -> dict[str, Model]:
