@@ -36,11 +36,12 @@ test: models  ## all tests, with a real Triton
 test-chaos: models  ## break the whole server in every way we know, and overload it; with figures
 	$(BIN)/python -m pytest tests/chaos -m chaos
 
-check: $(INSTALLED)  ## format, lint, types, layers
+check: $(INSTALLED)  ## format, lint, types, layers, model repositories
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m server.lint model_repository ensembles
 
 bench-quick: models  ## throughput of recommend_products beside its own stages in one process
 	$(BIN)/python -m export.generated $(DEMO)/pictures
