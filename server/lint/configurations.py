@@ -9,7 +9,12 @@ from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2
 
 from server.assembly import STAND_INS
-from server.backends.configuration import InvalidConfigurationError, integer_parameter, parameter
+from server.backends.configuration import (
+    InvalidConfigurationError,
+    boolean_parameter,
+    integer_parameter,
+    parameter,
+)
 from server.backends.dali.gate import choose_gate
 from server.backends.onnxruntime.session import session_options
 from server.errors import MissingModelError
@@ -33,7 +38,7 @@ PARAMETERS = {
         "arena_extend_strategy",
         "do_copy_in_default_stream",
     ),
-    "dali": ("num_threads", "split_along_outer_axis", "adlens_gate"),
+    "dali": ("num_threads", "split_along_outer_axis", "adlens_gate", "adlens_isolation"),
 }
 """Model parameters that a backend, native or stand-in, reads (onnxruntime_backend/src/onnxruntime.cc;
 dali_backend/src/parameters.h)."""
@@ -264,6 +269,7 @@ def _read_onnxruntime(configuration: dict[str, Any]) -> None:
 def _read_dali(configuration: dict[str, Any]) -> None:
     integer_parameter(configuration, "num_threads", 1)
     choose_gate(parameter(configuration, "adlens_gate"))
+    boolean_parameter(configuration, "adlens_isolation", default=True)
 
 
 @rule(Severity.ERROR)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from server import assembly, leftovers
 from server.backends.onnxruntime.signature import Signature
 from server.lint import RULES, Severity, Survey, lint
 from server.lint.__main__ import main
+from server.lint.configurations import PARAMETERS
 from server.lint.graphs import Outline
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -329,6 +331,14 @@ def test_a_fault_is_found_by_its_rule_and_by_no_other(sample: Path, rule: str, b
 def test_what_is_harmless_is_not_taken_for_a_fault(sample: Path, change: str) -> None:
     HARMLESS[change](sample)
     assert rules_broken(sample) == set()
+
+
+@pytest.mark.parametrize("backend", assembly.STAND_INS)
+def test_each_parameter_that_a_backend_reads_is_known_to_the_linter(backend: str) -> None:
+    sources = (CHECKOUT / "server" / "backends" / backend).glob("*.py")
+    read = {name for file in sources for name in re.findall(r'parameter\(\w+, "(.+?)"', file.read_text())}
+    assert read
+    assert read <= set(PARAMETERS[backend])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
