@@ -37,6 +37,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 """Shapes of the contract's outputs for one picture; an output ``NAME_X`` is one of ``NAME``."""
 
+OURS = {contract.IMAGE, contract.PIXELS}
+"""A model that takes one of these is held against the contract; other people's only have to answer."""
+
 
 class Canary:
     """Sends a picture through every ensemble; without ensembles, something through every model."""
@@ -75,17 +78,18 @@ class Canary:
             TritonFailedError: a model does not answer, or not as the contract says.
         """
         for name, configuration in self._configurations.items():
+            ours = any(each.name in OURS for each in configuration.input)
             inputs = [_input(each, configuration.max_batch_size > 0) for each in configuration.input]
             try:
                 answer = self._client.infer(
                     name, inputs, headers=self._headers, client_timeout=self._timeout_s
                 )
             except InferenceServerException as error:
-                # Outside an ensemble zeros may well be refused; that too is an answer.
-                if not self._ensembles and error.status() == "StatusCode.INVALID_ARGUMENT":
+                # Zeros may well be refused; that too is an answer.
+                if not ours and error.status() == "StatusCode.INVALID_ARGUMENT":
                     continue
                 raise TritonFailedError(f"model '{name}' does not run: {error}") from error
-            for output in configuration.output:
+            for output in configuration.output if ours else ():
                 _check_output(name, output.name, answer.as_numpy(output.name))
 
     def close(self) -> None:

@@ -158,7 +158,7 @@ class TestAutofillConfig:
         for text in ("", "max_batch_size: 08", "# max_batch_size: 0", "max_batch_size: 4"):
             written.write_text(text)
             refuse_unbatched(version, INTEGERS)
-        written.write_text('backend: "dali"\n max_batch_size : 0')
+        written.write_text('backend: "dali" max_batch_size : 0')
         with pytest.raises(InvalidConfigurationError, match="'max_batch_size: 0' needs the native dali"):
             refuse_unbatched(version, INTEGERS)
 

@@ -124,7 +124,8 @@ def refuse_unbatched(folder: Path, configuration: Configuration) -> None:
         InvalidConfigurationError: it is written down.
     """
     path = folder.parent / "config.pbtxt"
-    if path.exists() and re.search(r"^\s*max_batch_size\s*:\s*0\b", path.read_text(), re.MULTILINE):
+    text = re.sub("#.*", "", path.read_text()) if path.exists() else ""
+    if re.search(r"\bmax_batch_size\s*:\s*0\b", text):
         raise InvalidConfigurationError(
             f"unable to load model '{configuration['name']}', 'max_batch_size: 0' needs the native dali "
             "backend of NVIDIA's container: leave the line out for the pipeline's own batch size"
