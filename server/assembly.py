@@ -11,11 +11,10 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.backends.configuration import REPOSITORIES_VARIABLE
 from server.backends.pulse import FOLDER_VARIABLE
 from server.errors import MissingPackageError
 
@@ -81,13 +80,10 @@ def assemble_backends(installation: Installation, folder: Path) -> None:
         (folder / name / "model.py").symlink_to(CHECKOUT / "server" / "backends" / name / "model.py")
 
 
-def server_environment(
-    repositories: Sequence[Path], temporary: Path, pulses: Path, environment: Mapping[str, str]
-) -> dict[str, str]:
+def server_environment(temporary: Path, pulses: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Environment variables of tritonserver, made from those of this process.
 
     Args:
-        repositories: the model repositories.
         temporary: for what the model processes write for a while: they end without clearing it.
         pulses: for their signs of life.
         environment: variables of this process.
@@ -101,7 +97,6 @@ def server_environment(
         ),
         "TMPDIR": str(temporary),
         FOLDER_VARIABLE: str(pulses),
-        REPOSITORIES_VARIABLE: _joined(*map(str, repositories)),
         # A process a model instance: the pools that numpy would start in each only take memory.
         "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),
         "OPENBLAS_NUM_THREADS": environment.get("OPENBLAS_NUM_THREADS", "1"),

@@ -162,7 +162,7 @@ class Server:
             backends.mkdir()
             pulses.mkdir()
             assembly.assemble_backends(installation, backends)
-            environment = assembly.server_environment(repositories, folder, pulses, os.environ)
+            environment = assembly.server_environment(folder, pulses, os.environ)
             self._process = self._launch(self._arguments(installation, repositories, backends), environment)
             self._wait_until_ready(began + options.ready_timeout_s)
         except BaseException:  # Ctrl-C while loading, too, must leave nothing behind
@@ -180,6 +180,8 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                # A Python backend's process heeds no PYTHONPATH, only its working folder.
+                cwd=assembly.CHECKOUT,
                 # Ctrl-C in a terminal reaches the launcher alone, which then stops Triton in order.
                 process_group=0,
             )

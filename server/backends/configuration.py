@@ -12,13 +12,6 @@ from typing import Any
 Configuration = dict[str, Any]
 """The JSON form of Triton's ``ModelConfig``."""
 
-REPOSITORIES_VARIABLE = "ADLENS_MODEL_REPOSITORIES"
-"""Names the model repositories, separated by ``os.pathsep``; set by the launcher.
-
-Triton tells a Python-based backend where its model lies only when it loads an instance, which is
-too late for auto-completion.
-"""
-
 
 class InvalidConfigurationError(ValueError):
     """The model and its configuration do not fit together, or the configuration is not possible."""

@@ -375,7 +375,7 @@ def loaded(tmp_path: Path, free_port: int) -> Iterator[Callable[..., set[str]]]:
             "--grpc-address=127.0.0.1",
             f"--grpc-port={free_port}",
         ]
-        environment = assembly.server_environment(repositories, tmp_path, tmp_path, os.environ)
+        environment = assembly.server_environment(tmp_path, tmp_path, os.environ)
         with log.open("wb") as written:
             process = subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT, env=environment)
         try:
