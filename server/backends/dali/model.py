@@ -119,6 +119,8 @@ class TritonPythonModel:
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             if len({len(values) for values in inputs.values()}) > 1:
                 raise BadRequestError("Each input in a request must have the same batch size.")
+            if not all(map(len, inputs.values())):
+                raise BadRequestError("A request must have at least one sample.")
             if self.gate is not None:
                 for values in inputs.values():
                     self.gate(values)
