@@ -59,6 +59,8 @@ class AttributeNetwork(nn.Module):
     def forward(self, pixels: Tensor, boxes: Tensor, face_count: Tensor) -> Tensor:
         """Probabilities float32 [N, K, MAX_LABELS], 0 in empty slots and behind the last label."""
         pictures, slots = boxes.shape[0], boxes.shape[1]
+        # As the detector gives them. Of a box without bounds RoiAlign would take samples for ever.
+        boxes = boxes.nan_to_num().clamp(0, contract.CANVAS)
         filled = torch.arange(slots, device=boxes.device) < face_count
         index = filled.flatten().nonzero().squeeze(1)
         crops = crop_boxes(boxes.reshape(-1, 4)[index])
