@@ -80,6 +80,20 @@ def test_a_batch_without_any_face_is_all_zero(network: AttributeNetwork) -> None
     assert (found == 0).all()
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3e38])
+def test_boxes_that_are_none_are_answered_at_once_and_harm_no_neighbour(
+    network: AttributeNetwork, value: float
+) -> None:
+    """RoiAlign would take 1e34 samples of such a box."""
+    pixels, boxes, counts = batch([2, 3])
+    with torch.inference_mode():
+        expected = network(pixels, boxes, counts)
+        boxes[0, 0, 2:] = value
+        found = network(pixels, boxes, counts)
+    assert found.isfinite().all()
+    assert torch.allclose(found[1], expected[1])
+
+
 def test_with_a_real_trunk_a_face_does_not_depend_on_its_neighbours(dlib_backbone: Backbone) -> None:
     network = AttributeNetwork(dlib_backbone, LABELS).eval()
     pixels, boxes, counts = batch([2, 0, 3])
