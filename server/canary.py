@@ -25,21 +25,6 @@ from server.repository import Model
 PICTURE_SIZE = (120, 160)
 """Height and width of the generated picture, in pixels."""
 
-SHAPES: dict[str, tuple[int, ...]] = {
-    contract.PIXELS: (1, contract.CANVAS, contract.CANVAS, 3),
-    contract.PICTURE_SIZE: (1, 2),
-    contract.BOXES: (1, contract.MAX_FACES, 4),
-    contract.FACE_SCORES: (1, contract.MAX_FACES),
-    contract.LANDMARKS: (1, contract.MAX_FACES, len(contract.LANDMARK_NAMES), 2),
-    contract.FACE_COUNT: (1, 1),
-    contract.PROBABILITIES: (1, contract.MAX_FACES, contract.MAX_LABELS),
-    contract.CARD: (1, contract.CARD_BYTES),
-}
-"""Shapes of the contract's outputs for one picture; an output ``NAME_X`` is one of ``NAME``."""
-
-OURS = {contract.IMAGE, contract.PIXELS}
-"""A model that takes one of these is held against the contract; other people's only have to answer."""
-
 
 class Canary:
     """Sends a picture through every ensemble; without ensembles, something through every model."""
@@ -78,19 +63,19 @@ class Canary:
             TritonFailedError: a model does not answer, or not as the contract says.
         """
         for name, configuration in self._configurations.items():
-            ours = any(each.name in OURS for each in configuration.input)
+            ours = contract.MODELS.get(name)
             inputs = [_input(each, configuration.max_batch_size > 0) for each in configuration.input]
             try:
                 answer = self._client.infer(
                     name, inputs, headers=self._headers, client_timeout=self._timeout_s
                 )
             except InferenceServerException as error:
-                # Zeros may well be refused; that too is an answer.
-                if not ours and error.status() == "StatusCode.INVALID_ARGUMENT":
+                # Other people's models may well refuse zeros; that too is an answer.
+                if ours is None and error.status() == "StatusCode.INVALID_ARGUMENT":
                     continue
                 raise TritonFailedError(f"model '{name}' does not run: {error}") from error
-            for output in configuration.output if ours else ():
-                _check_output(name, output.name, answer.as_numpy(output.name))
+            for output, expected in (ours.outputs if ours else {}).items():
+                _check_output(name, output, answer.as_numpy(output), expected)
 
     def close(self) -> None:
         """Cancel what is under way."""
@@ -125,20 +110,17 @@ def _zeros(shape: list[int], data_type: str) -> npt.NDArray[Any]:
     return np.zeros(shape, triton_to_np_dtype(data_type))
 
 
-def _check_output(model: str, name: str, value: npt.NDArray[Any] | None) -> None:
+def _check_output(model: str, name: str, value: npt.NDArray[Any] | None, expected: contract.Tensor) -> None:
     if value is None:
         raise TritonFailedError(f"model '{model}' gives no {name}")
-    kind = next((each for each in SHAPES if name == each or name.startswith(f"{each}_")), None)
-    if kind is None:
-        return
-    if value.shape != SHAPES[kind]:
+    if value.shape != (1, *expected.shape):
         raise TritonFailedError(
             f"model '{model}' gives {name} of shape {list(value.shape)}, the contract says "
-            f"{list(SHAPES[kind])}; build the models anew: make models"
+            f"{[1, *expected.shape]}; build the models anew: make models"
         )
-    if kind == contract.PICTURE_SIZE and tuple(value[0]) != PICTURE_SIZE:
+    if name == contract.PICTURE_SIZE and tuple(value[0]) != PICTURE_SIZE:
         raise TritonFailedError(f"model '{model}' gives {name} {value[0]} for {PICTURE_SIZE}")
-    if kind == contract.CARD:
+    if expected is contract.TENSORS[contract.CARD]:
         try:
             contract.ModelCard.from_bytes(value[0].tobytes())
         except ValueError as error:

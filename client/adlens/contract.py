@@ -32,7 +32,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 # Shapes.
 CANVAS: Final = 640
@@ -132,6 +132,54 @@ def card_output(model: str) -> str:
 def letterbox_scale(height: int, width: int) -> float:
     """Canvas pixels per picture pixel, at most 1, for a picture of ``height`` x ``width`` pixels."""
     return min(1.0, CANVAS / max(height, width))
+
+
+class Tensor(NamedTuple):
+    """What travels for one picture: Triton's name of the type, and sizes, -1 where open."""
+
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Signature(NamedTuple):
+    """Inputs and outputs of a model by name, in the order of its configuration."""
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+TENSORS: Final = {
+    IMAGE: Tensor("UINT8", (-1,)),
+    PIXELS: Tensor("UINT8", (CANVAS, CANVAS, 3)),
+    PICTURE_SIZE: Tensor("INT32", (2,)),
+    BOXES: Tensor("FP32", (MAX_FACES, 4)),
+    FACE_SCORES: Tensor("FP32", (MAX_FACES,)),
+    LANDMARKS: Tensor("FP32", (MAX_FACES, len(LANDMARK_NAMES), 2)),
+    FACE_COUNT: Tensor("INT32", (1,)),
+    PROBABILITIES: Tensor("FP32", (MAX_FACES, MAX_LABELS)),
+    CARD: Tensor("UINT8", (CARD_BYTES,)),
+}
+"""Every tensor of the leaves; ensembles give some out under names of their own."""
+
+
+def _some(*names: str) -> dict[str, Tensor]:
+    return {name: TENSORS[name] for name in names}
+
+
+_FACES: Final = (BOXES, FACE_SCORES, LANDMARKS, FACE_COUNT)
+_ATTRIBUTES: Final = tuple(map(attributes_model, BACKBONES))
+MODELS: Final = {
+    DECODE: Signature(_some(IMAGE), _some(PIXELS, PICTURE_SIZE)),
+    DETECT_FACES: Signature(_some(PIXELS), _some(*_FACES, CARD)),
+    **dict.fromkeys(_ATTRIBUTES, Signature(_some(PIXELS, BOXES, FACE_COUNT), _some(PROBABILITIES, CARD))),
+    RECOMMEND_PRODUCTS: Signature(
+        _some(IMAGE),
+        _some(PICTURE_SIZE, *_FACES)
+        | {probabilities_output(backbone): TENSORS[PROBABILITIES] for backbone in BACKBONES}
+        | {card_output(model): TENSORS[CARD] for model in (DETECT_FACES, *_ATTRIBUTES)},
+    ),
+}
+"""What every model takes and gives."""
 
 
 @dataclass(frozen=True)

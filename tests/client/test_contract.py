@@ -7,62 +7,16 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from adlens import contract
 from adlens.contract import ModelCard
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 REPOSITORIES = ("model_repository", "ensembles")
-CONFIGURATIONS = {
-    str(path.relative_to(CHECKOUT)): path
-    for repository in REPOSITORIES
-    for path in sorted((CHECKOUT / repository).rglob("*.pbtxt"))
-}
-LEAVES = (contract.DETECT_FACES, *map(contract.attributes_model, contract.BACKBONES))
-"""Models with a card."""
-
-TENSORS = {
-    contract.IMAGE: ("UINT8", [-1]),
-    contract.PIXELS: ("UINT8", [contract.CANVAS, contract.CANVAS, 3]),
-    contract.PICTURE_SIZE: ("INT32", [2]),
-    contract.BOXES: ("FP32", [contract.MAX_FACES, 4]),
-    contract.FACE_SCORES: ("FP32", [contract.MAX_FACES]),
-    contract.LANDMARKS: ("FP32", [contract.MAX_FACES, len(contract.LANDMARK_NAMES), 2]),
-    contract.FACE_COUNT: ("INT32", [1]),
-    contract.PROBABILITIES: ("FP32", [contract.MAX_FACES, contract.MAX_LABELS]),
-    contract.CARD: ("UINT8", [contract.CARD_BYTES]),
-}
-TENSORS |= {
-    contract.probabilities_output(backbone): TENSORS[contract.PROBABILITIES]
-    for backbone in contract.BACKBONES
-}
-TENSORS |= {contract.card_output(leaf): TENSORS[contract.CARD] for leaf in LEAVES}
-"""Type and dims, without the batch, of every tensor."""
-
-FACES = [contract.BOXES, contract.FACE_SCORES, contract.LANDMARKS, contract.FACE_COUNT]
-MODELS = {
-    contract.DECODE: ([contract.IMAGE], [contract.PIXELS, contract.PICTURE_SIZE]),
-    contract.DETECT_FACES: ([contract.PIXELS], [*FACES, contract.CARD]),
-    contract.RECOMMEND_PRODUCTS: (
-        [contract.IMAGE],
-        [
-            contract.PICTURE_SIZE,
-            *FACES,
-            *map(contract.probabilities_output, contract.BACKBONES),
-            *map(contract.card_output, LEAVES),
-        ],
-    ),
-}
-MODELS |= {
-    contract.attributes_model(backbone): (
-        [contract.PIXELS, contract.BOXES, contract.FACE_COUNT],
-        [contract.PROBABILITIES, contract.CARD],
-    )
-    for backbone in contract.BACKBONES
-}
-"""Inputs and outputs of every model, in order."""
-
+CONFIGURATIONS = [
+    path for repository in REPOSITORIES for path in (CHECKOUT / repository).rglob("config.pbtxt")
+]
 CARD = ModelCard("attributes_dlib", "0123456789abcdef", False, ("hat", "Bärtchen"), (0.9, 0.123456789))
 
 
@@ -112,34 +66,20 @@ def test_what_is_no_card_is_refused(data: bytes) -> None:
 
 
 def test_every_model_of_the_contract_has_a_configuration() -> None:
-    assert {path.parent.name for path in CONFIGURATIONS.values()} == set(MODELS)
-
-
-@pytest.mark.parametrize("file", CONFIGURATIONS)
-def test_a_configuration_declares_the_tensors_of_the_contract(file: str) -> None:
-    declared = configuration(CONFIGURATIONS[file])
-    inputs, outputs = MODELS[CONFIGURATIONS[file].parent.name]
-    assert [tensor.name for tensor in declared.input] == inputs
-    assert [tensor.name for tensor in declared.output] == outputs
-    for tensor in (*declared.input, *declared.output):
-        kind = DataType.Name(tensor.data_type).removeprefix("TYPE_")
-        assert (kind, list(tensor.dims)) == TENSORS[tensor.name], tensor.name
-
-
-@pytest.mark.parametrize("file", CONFIGURATIONS)
-def test_a_configuration_allows_the_largest_batch_of_the_contract(file: str) -> None:
-    assert configuration(CONFIGURATIONS[file]).max_batch_size == contract.MAX_BATCH
+    """Which says the same, as ``python -m server.lint`` finds."""
+    assert {path.parent.name for path in CONFIGURATIONS} == set(contract.MODELS)
 
 
 def test_the_ensemble_gives_each_leaf_s_own_outputs_under_the_names_of_the_contract() -> None:
     path = CHECKOUT / "ensembles" / contract.RECOMMEND_PRODUCTS / "config.pbtxt"
     steps = configuration(path).ensemble_scheduling.step
-    assert [step.model_name for step in steps] == [contract.DECODE, *LEAVES]
+    leaves = [name for name in contract.MODELS if name != contract.RECOMMEND_PRODUCTS]
+    assert [step.model_name for step in steps] == leaves
     for step in steps:
         renamed = {contract.CARD: contract.card_output(step.model_name)}
         if step.model_name != contract.DETECT_FACES:
             backbone = step.model_name.removeprefix(contract.attributes_model(""))
             renamed[contract.PROBABILITIES] = contract.probabilities_output(backbone)
-        inputs, outputs = MODELS[step.model_name]
+        inputs, outputs = contract.MODELS[step.model_name]
         assert dict(step.input_map) == {name: name for name in inputs}
         assert dict(step.output_map) == {name: renamed.get(name, name) for name in outputs}
