@@ -74,10 +74,10 @@ def train_wide(
     train: NDArray[np.int64],
     validation: NDArray[np.int64],
     recipe: Recipe,
+    *,
+    refit: bool = False,
 ) -> None:
     """Fit the wide part of every tail on all passes of ``train``; penalty chosen on ``validation``.
-
-    Tails without a deep part, which need ``validation`` no more, are then fitted again on both.
 
     Args:
         tails: one a column of ``labels``; changed in place.
@@ -86,6 +86,7 @@ def train_wide(
         train: rows to learn from.
         validation: rows to choose the penalty by.
         recipe: penalties to try.
+        refit: fit again on both at the end, where nothing needs ``validation`` any more.
     """
     best = [math.inf] * len(tails)
     chosen = [recipe.penalties[0]] * len(tails)
@@ -97,7 +98,7 @@ def train_wide(
             if losses[column] < best[column]:
                 best[column], chosen[column] = losses[column], penalty
                 _set_wide(tail, kernel[:, column], offset[column])
-    if tails[0].head is None:
+    if refit:
         both = np.concatenate([train, validation])
         kernel, offset = _logistic(store, both, labels[both], chosen)
         for column, tail in enumerate(tails):

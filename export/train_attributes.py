@@ -82,8 +82,9 @@ def train(
     network = AttributeNetwork(backbone, pictures.names)
     tails = [network.tails[name] for name in pictures.names]
     store = compute_features(backbone, pictures.paths, boxes, passes, augmentation, cache_folder(), SEED)
-    heads.train_wide(tails, store, pictures.labels, fitting, validation, recipe)  # type: ignore[arg-type]
-    if deep and tails[0].head is not None:
+    deep = deep and tails[0].head is not None
+    heads.train_wide(tails, store, pictures.labels, fitting, validation, recipe, refit=not deep)  # type: ignore[arg-type]
+    if deep:
         heads.train_deep(tails, store, pictures.labels, fitting, validation, recipe)  # type: ignore[arg-type]
     logits = heads.predict(tails, store, held_out)  # type: ignore[arg-type]
     judgements = heads.judge(logits, pictures.labels[held_out])

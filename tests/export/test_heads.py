@@ -86,7 +86,7 @@ def held_out(tails: list[Tail], store: FeatureStore, labels: Labels) -> list[Jud
 
 def test_the_wide_part_finds_a_planted_relation(store: FeatureStore, linear: Labels) -> None:
     tails = [wide_tail()]
-    train_wide(tails, store, linear, FIT, VALIDATION, RECIPE)
+    train_wide(tails, store, linear, FIT, VALIDATION, RECIPE, refit=True)
     (found,) = held_out(tails, store, linear)
     assert found.auc > 0.95
     assert found.skill == pytest.approx(2 * found.auc - 1, abs=1e-4)
