@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-chaos check serve models install lock bench-quick clean
+.PHONY: demo test test-conformance test-chaos check serve models install lock bench-quick clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -32,6 +32,9 @@ serve: models  ## the server on 127.0.0.1:8001, until Ctrl-C
 
 test: models  ## all tests, with a real Triton
 	$(BIN)/python -m pytest
+
+test-conformance: $(INSTALLED)  ## the stand-in backends against the native ones' contract, clause by clause
+	$(BIN)/python -m pytest tests/conformance
 
 test-chaos: models  ## break the whole server in every way we know, and overload it; with figures
 	$(BIN)/python -m pytest tests/chaos -m chaos

@@ -18,86 +18,53 @@ from tritonclient.utils import InferenceServerException
 from server.launcher import Server
 from tests.conformance.calls import infer
 
-# The head of a pipeline as NVIDIA's examples write it: for GPU 0, with threads of its own.
-HEAD = """
+PARTS = """
 import nvidia.dali as dali
 from nvidia.dali import fn, types
 from nvidia.dali.plugin.triton import autoserialize
 
 @autoserialize
-@dali.pipeline_def(batch_size=3, num_threads=4, device_id=0, output_dtype=types.INT32, output_ndim=NDIM)
+@dali.pipeline_def(batch_size=3, num_threads=4, device_id=0, output_ndim=[1, 1])
 def pipeline():
-    x = fn.external_source(name="X", device="cpu", dtype=types.INT32, ndim=NDIM)
+    x = fn.external_source(name="X", device="cpu", dtype=types.INT32, ndim=1)
+    count = fn.external_source(name="COUNT", device="cpu", dtype=types.INT32, ndim=1)
+    return fn.slice(x, start=[0], shape=count, axes=[0]), fn.cast(x, dtype=types.FLOAT)
 """
-DOUBLES = HEAD.replace("NDIM", "2") + "    return fn.copy(x * 2, name='DOUBLED')\n"
-PARTS = HEAD.replace("NDIM", "1").replace("output_dtype=types.INT32, output_ndim=1", "output_ndim=[1, 1]") + (
-    "    count = fn.external_source(name='COUNT', device='cpu', dtype=types.INT32, ndim=1)\n"
-    "    return fn.slice(x, start=[0], shape=count, axes=[0]), fn.cast(x, dtype=types.FLOAT)\n"
-)
-CPU = 'backend: "dali" instance_group { count: 1 kind: KIND_CPU } '
-INTEGERS = 'input { name: "X" data_type: TYPE_INT32 dims: [ -1 ] allow_ragged_batch: true } '
-
-MODELS = {
-    "doubles": (DOUBLES, CPU),
-    # Without a configuration the name tells the backend.
-    "nameless.dali": (DOUBLES, None),
-    "split": (
-        DOUBLES,
-        CPU + 'parameters { key: "split_along_outer_axis" value: { string_value: "DOUBLED" } } '
-        'parameters { key: "num_threads" value: { string_value: "1" } }',
-    ),
-    "parts": (
-        PARTS,
-        CPU + INTEGERS + "max_batch_size: 4 "
-        'input { name: "COUNT" data_type: TYPE_INT32 dims: [ 1 ] } '
-        'output [ { name: "HEAD" data_type: TYPE_INT32 dims: [ -1 ] }, '
-        '{ name: "WHOLE" data_type: TYPE_FP32 dims: [ -1 ] } ] '
-        "dynamic_batching { preferred_batch_size: [ 2 ] max_queue_delay_microseconds: 500000 } "
-        'model_warmup { name: "once" batch_size: 1 '
-        'inputs { key: "X" value { data_type: TYPE_INT32 dims: [ 4 ] zero_data: true } } '
-        'inputs { key: "COUNT" value { data_type: TYPE_INT32 dims: [ 1 ] zero_data: true } } }',
-    ),
+CONFIGURATION = """
+backend: "dali"
+max_batch_size: 4
+input [
+  { name: "X" data_type: TYPE_INT32 dims: [ -1 ] allow_ragged_batch: true },
+  { name: "COUNT" data_type: TYPE_INT32 dims: [ 1 ] }
+]
+output [
+  { name: "HEAD" data_type: TYPE_INT32 dims: [ -1 ] },
+  { name: "WHOLE" data_type: TYPE_FP32 dims: [ -1 ] }
+]
+instance_group { count: 1 kind: KIND_CPU }
+dynamic_batching { preferred_batch_size: [ 2 ] max_queue_delay_microseconds: 500000 }
+model_warmup {
+  name: "once"
+  batch_size: 1
+  inputs { key: "X" value { data_type: TYPE_INT32 dims: [ 4 ] zero_data: true } }
+  inputs { key: "COUNT" value { data_type: TYPE_INT32 dims: [ 1 ] zero_data: true } }
 }
+"""
 
 
 @pytest.fixture(scope="module")
 def dali_server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Server:
-    repository = tmp_path_factory.mktemp("dali_models")
-    for name, (pipeline, configuration) in MODELS.items():
-        (repository / name / "1").mkdir(parents=True)
-        (repository / name / "1" / "dali.py").write_text(pipeline)
-        if configuration is not None:
-            (repository / name / "config.pbtxt").write_text(configuration)
-    return serve(repository)
+    model = tmp_path_factory.mktemp("dali_models") / "parts"
+    (model / "1").mkdir(parents=True)
+    (model / "1" / "dali.py").write_text(PARTS)
+    (model / "config.pbtxt").write_text(CONFIGURATION)
+    return serve(model.parent)
 
 
 @pytest.fixture(scope="module")
 def client(dali_server: Server) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(dali_server.url) as client:
         yield client
-
-
-@pytest.mark.parametrize("name", ["doubles", "nameless.dali"])
-def test_what_a_pipeline_declares_is_completed_and_served(
-    client: triton.InferenceServerClient, name: str
-) -> None:
-    """``AutofillConfig``; the core takes the backend of a bare model from its name's ending."""
-    configuration = client.get_model_config(name).config
-    assert configuration.max_batch_size == 3
-    assert configuration.input[0].allow_ragged_batch
-    values = np.arange(8, dtype=np.int32).reshape(2, 2, 2)
-    np.testing.assert_array_equal(infer(client, name, X=values).as_numpy("DOUBLED"), values * 2)
-
-
-def test_split_along_outer_axis_makes_rows_of_the_outer_dimension(
-    client: triton.InferenceServerClient,
-) -> None:
-    """``DaliModel::IsOutputSplit`` and ``split_outer_dim``."""
-    assert list(client.get_model_config("split").config.output[0].dims) == [-1]
-    values = np.arange(8, dtype=np.int32).reshape(2, 2, 2)
-    np.testing.assert_array_equal(
-        infer(client, "split", X=values).as_numpy("DOUBLED"), (values * 2).reshape(4, 2)
-    )
 
 
 def rows(*values: list[int]) -> Any:

@@ -1,8 +1,7 @@
 """The stand-in ONNX Runtime backend in a real server: many small models, one server.
 
-Sources: ``ModelState::AutoCompleteConfig`` and ``ModelInstanceState::ProcessRequests``,
-``SetInputTensors`` and ``ReadOutputTensors`` in ``src/onnxruntime.cc`` of
-triton-inference-server/onnxruntime_backend; others are named in the tests.
+Sources: ``ModelInstanceState::ProcessRequests``, ``SetInputTensors`` and ``ReadOutputTensors`` in
+``src/onnxruntime.cc`` of triton-inference-server/onnxruntime_backend; others are named in the tests.
 """
 
 from __future__ import annotations
@@ -79,11 +78,6 @@ batch_output { target_name: "Y" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_inpu
 )
 
 MODELS = {
-    "platform_alone": (
-        "(float[n, 2] X) => (float[n, 2] Y) { Y = Add(X, X) }",
-        'platform: "onnxruntime_onnx" instance_group [ { count: 1 kind: KIND_AUTO } ]',
-    ),
-    "no_configuration": ("(float[n, 2] X) => (float[n, 2] Y) { Y = Sub(X, X) }", None),
     "two_outputs": (
         "(float[n, m] X) => (float[n, m] Y, float[n, m] Z) { Y = Neg(X) Z = Add(X, X) }",
         CPU + X + Y + 'output { name: "Z" data_type: TYPE_FP32 dims: [ -1 ] } '
@@ -147,17 +141,12 @@ def tiny_server(
     repository = tmp_path_factory.mktemp("onnx_models")
     for name, (graph, configuration) in MODELS.items():
         add_onnx(repository, name, graph, configuration)
-    for version, size in ((1, 2), (2, 9), (3, 4)):
-        graph = f"(float[n, {size}] X) => (float[n, {size}] Y) {{ Y = Neg(X) }}"
-        add_onnx(repository, "versions", graph, None, f"{version}/other.onnx")
-    (repository / "versions" / "config.pbtxt").write_text(
-        CPU + 'default_model_filename: "other.onnx" version_policy { specific { versions: [ 1, 3 ] } }'
-    )
     add_onnx(
         repository,
         "weights_outside",
         DOUBLED_OUTSIDE,
-        CPU + 'default_model_filename: "folder"',
+        CPU + 'default_model_filename: "folder" input { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } '
+        'output { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] }',
         "1/folder/model.onnx",
         save_as_external_data=True,
         location="weights",
@@ -174,36 +163,6 @@ def client(tiny_server: Server) -> Iterator[triton.InferenceServerClient]:
 
 def floats(*values: float) -> Any:
     return np.array([values], np.float32)
-
-
-class TestAutoCompleteConfig:
-    """``ModelState::AutoCompleteConfig``."""
-
-    @pytest.mark.parametrize("name", ["platform_alone", "no_configuration"])
-    def test_the_platform_or_nothing_at_all_is_completed(
-        self, client: triton.InferenceServerClient, name: str
-    ) -> None:
-        configuration = client.get_model_config(name).config
-        assert (configuration.max_batch_size, configuration.HasField("dynamic_batching")) == (4, True)
-        assert list(configuration.input[0].dims) == [2]
-        expected = [2, 4] if name == "platform_alone" else [0, 0]
-        np.testing.assert_array_equal(infer(client, name, X=floats(1, 2)).as_numpy("Y"), [expected])
-
-    def test_each_version_is_completed_from_its_own_file(self, client: triton.InferenceServerClient) -> None:
-        """And ``version_policy`` chooses them (``VersionsToLoad`` in triton-inference-server/core)."""
-        for version, size in (("1", 2), ("3", 4), ("", 4)):
-            assert list(client.get_model_config("versions", version).config.input[0].dims) == [size]
-            answer = infer(
-                client, "versions", options={"model_version": version}, X=np.ones((1, size), np.float32)
-            )
-            np.testing.assert_array_equal(answer.as_numpy("Y"), -np.ones((1, size)))
-        assert not client.is_model_ready("versions", "2")
-
-
-def test_kind_auto_is_the_cpu_where_there_is_no_gpu(client: triton.InferenceServerClient) -> None:
-    """``NormalizeInstanceGroup`` in triton-inference-server/core."""
-    (group,) = client.get_model_config("platform_alone").config.instance_group
-    assert (group.Kind.Name(group.kind), group.count) == ("KIND_CPU", 1)
 
 
 def test_a_folder_may_hold_the_model_and_its_weights(client: triton.InferenceServerClient) -> None:

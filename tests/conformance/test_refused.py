@@ -32,6 +32,10 @@ ONNX = {
     "cannot_batch": ("(float[1, 2] X) => (float[1, 2] Y) { Y = Neg(X) }", CPU + "max_batch_size: 4"),
     "without_openvino": (NEGATION, CPU + "max_batch_size: 4 " + X + Y + OPENVINO),
     "other_input": (NEGATION, CPU + "max_batch_size: 4 " + X.replace('"X"', '"Z"') + Y),
+    "no_library": (
+        NEGATION,
+        CPU + "max_batch_size: 4 " + X + Y + 'model_operations { op_library_filename: "/no/library.so" } ',
+    ),
     "decoupled": (
         NEGATION,
         CPU + "max_batch_size: 4 " + X + Y + "model_transaction_policy { decoupled: true }",
@@ -64,6 +68,7 @@ REASONS = {
     "non-zero max_batch_size is specified",
     "without_openvino": "unknown Execution Accelerator 'openvino' is requested",
     "other_input": "unexpected inference input 'Z', allowed inputs are: X",
+    "no_library": "onnx runtime error 1: Failed to load library /no/library.so",
     "decoupled": "unable to load model 'decoupled', 'decoupled' needs the native backend",
     "fails_to_warm_up": "onnx runtime error 2: Non-zero status code returned while running Gather node",
     "no_onnx": "onnx runtime error 7: Load model from .*/no_onnx/1/model.onnx failed:Protobuf parsing failed",
