@@ -29,9 +29,11 @@ BATCH_OF_2 = BATCH_OF_4.replace("4", "2")
 RUNNING_SUM = """
 (float[n, 1] X, float[n, 1] SUM_IN, float[n, 1] START, int32[n, 1] END, bool[n, 1] READY, int64[n, 1] ID)
 => (float[n, 1] SUM, float[n, 1] SUM_OUT, float[n, 1] STARTED, int32[n, 1] ENDED, bool[n, 1] REAL,
-    int64[n, 1] CALLED)
+    int64[n, 1] CALLED, float[n, 1] NONE_NEGATIVE)
+<float[1] zero = {0.0}>
 { SUM = Add (X, SUM_IN) SUM_OUT = Identity (SUM) STARTED = Identity (START) ENDED = Identity (END)
-  REAL = Identity (READY) CALLED = Identity (ID) }
+  REAL = Identity (READY) CALLED = Identity (ID)
+  LOW = Min (X, zero) PLACE = Cast <to = 7> (LOW) NONE_NEGATIVE = Gather (zero, PLACE) }
 """
 SEQUENCE = (
     CPU
@@ -43,7 +45,8 @@ output [
   { name: "STARTED" data_type: TYPE_FP32 dims: [ 1 ] },
   { name: "ENDED" data_type: TYPE_INT32 dims: [ 1 ] },
   { name: "REAL" data_type: TYPE_BOOL dims: [ 1 ] },
-  { name: "CALLED" data_type: TYPE_INT64 dims: [ 1 ] }
+  { name: "CALLED" data_type: TYPE_INT64 dims: [ 1 ] },
+  { name: "NONE_NEGATIVE" data_type: TYPE_FP32 dims: [ 1 ] }
 ]
 sequence_batching {
   STRATEGY
@@ -183,6 +186,12 @@ def test_a_request_of_several_rows_comes_back_whole(client: triton.InferenceServ
     np.testing.assert_array_equal(infer(client, "two_outputs", X=rows).as_numpy("Y"), -rows)
 
 
+def test_an_empty_tensor_passes(client: triton.InferenceServerClient) -> None:
+    """``BackendInputCollector::ProcessTensor`` in triton-inference-server/backend."""
+    nothing = np.zeros((1, 0), np.float32)
+    np.testing.assert_array_equal(infer(client, "two_outputs", X=nothing).as_numpy("Y"), nothing, strict=True)
+
+
 def test_one_bad_request_of_a_batch_fails_alone(
     tiny_server: Server, client: triton.InferenceServerClient, batches_run: Callable[..., int]
 ) -> None:
@@ -315,3 +324,20 @@ class TestSequences:
             answer = self.ask(client, name, 0, sequence_id=11, sequence_start=start, sequence_end=end)
             seen.append([answer.as_numpy(output).item() for output in ("STARTED", "ENDED", "REAL", "CALLED")])
         assert seen == [[1.0, 0, True, 11], [0.0, 1, True, 11]]
+
+    def test_a_neighbour_that_fails_leaves_a_state_as_it_is(
+        self, client: triton.InferenceServerClient, name: str
+    ) -> None:
+        """A batch that fails is run again by halves, and each request counts once."""
+
+        def ask(sequence: int, value: float, step: int) -> float:
+            options = {"sequence_start": step == 0, "sequence_end": step == 2}
+            answer = self.ask(client, name, value, sequence_id=sequence, **options)
+            return float(answer.as_numpy("SUM").item())
+
+        with ThreadPoolExecutor(2) as pool:
+            for step in range(3):
+                good, bad = pool.submit(ask, 13, 5, step), pool.submit(ask, 14, -9, step)
+                with pytest.raises(InferenceServerException, match="Gather"):
+                    bad.result()
+                assert good.result() == 5 * (step + 1)
