@@ -65,17 +65,18 @@ def add_onnx() -> Add:
 
 @pytest.fixture
 def batches_run() -> Callable[[Server, str, int], int]:
-    """Tells how many batches a model has run, once that differs from a number seen before."""
+    """Tells how many batches a model has run, once that stays and differs from a number seen before."""
 
     def count(server: Server, model: str, before: int = -1) -> int:
         with triton.InferenceServerClient(server.url) as client:
-            deadline = time.monotonic() + 5
+            deadline, last = time.monotonic() + 5, -1
             while True:
                 # Triton counts a batch only after it has sent the answers.
                 ran = int(client.get_inference_statistics(model).model_stats[0].execution_count)
-                if ran != before or time.monotonic() > deadline:
+                if (ran == last and ran != before) or time.monotonic() > deadline:
                     return ran
-                time.sleep(0.02)
+                last = ran
+                time.sleep(0.1)
 
     return count
 
