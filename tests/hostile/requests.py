@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +20,22 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a request ended: the name of its gRPC status, the message, and the outputs where it is OK."""
+    """How a request ended: the name of its gRPC status, the message, and the answer where it is OK."""
 
     status: str
-    message: str
-    outputs: dict[str, npt.NDArray[Any]]
+    message: str = ""
+    answer: service_pb2.ModelInferResponse | None = None
 
     @property
     def ok(self) -> bool:
         """Whether it was answered."""
         return self.status == "OK"
+
+    @property
+    def outputs(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The tensors of the answer."""
+        assert self.answer is not None, self.message
+        return read_response(self.answer).outputs
 
 
 class Caller:
@@ -37,6 +43,8 @@ class Caller:
 
     def __init__(self, url: str) -> None:
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        # Triton says long names back in its messages, which travel as metadata.
+        options += [("grpc.max_metadata_size", 1 << 20), ("grpc.absolute_max_metadata_size", 1 << 20)]
         self._channel = grpc.insecure_channel(url, options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -67,9 +75,9 @@ class Caller:
     @staticmethod
     def _outcome(call: grpc.Future) -> Outcome:
         try:
-            return Outcome("OK", "", dict(read_response(call.result()).outputs))
+            return Outcome("OK", answer=call.result())
         except grpc.RpcError as error:
-            return Outcome(error.code().name, error.details() or "", {})
+            return Outcome(error.code().name, error.details() or "")
 
 
 def ask(model: str, *pictures: bytes) -> service_pb2.ModelInferRequest:

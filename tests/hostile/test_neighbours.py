@@ -6,15 +6,13 @@ with the gate as a model before a decoder that fails as a whole, as NVIDIA's nat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from adlens import contract
 from server.launcher import Server
-from tests.conftest import Serve
-from tests.hostile import repositories
 from tests.hostile.corpus import bases
 from tests.hostile.requests import Caller, Outcome, ask
 
@@ -30,30 +28,9 @@ WAYS = ("gated", "isolated", "guarded")
 
 
 @pytest.fixture(scope="module")
-def decoders(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """Four ways to decode: ``WAYS``, and ``native``, which stands for the native backend."""
-    folder = tmp_path_factory.mktemp("neighbours")
-    repositories.add_decode(folder, "gated", adlens_isolation="off")
-    repositories.add_decode(folder, "isolated", adlens_gate="")
-    repositories.add_decode(folder, "native", adlens_gate="", adlens_isolation="off")
-    repositories.add_gate(folder)
-    repositories.add_chain(folder, "guarded", "gate", "native")
-    return serve(folder)
-
-
-@pytest.fixture
-def caller(decoders: Server) -> Iterator[Caller]:
-    decoders.check()
-    caller = Caller(decoders.url)
-    yield caller
-    caller.close()
-    decoders.check()
-
-
-@pytest.fixture(scope="module")
-def alone(decoders: Server) -> list[Outcome]:
+def alone(attacked: Server) -> list[Outcome]:
     """What each of ``GOOD`` gives where it shares its batch with nobody."""
-    caller = Caller(decoders.url)
+    caller = Caller(attacked.url)
     outcomes = [caller.send(ask("native", picture)) for picture in GOOD]
     caller.close()
     assert all(outcome.ok for outcome in outcomes)
@@ -61,12 +38,12 @@ def alone(decoders: Server) -> list[Outcome]:
 
 
 @pytest.fixture
-def batches(decoders: Server, batches_run: Callable[[Server, str, int], int]) -> Callable[[str], int]:
+def batches(attacked: Server, batches_run: Callable[[Server, str, int], int]) -> Callable[[str], int]:
     """How many batches a model has run; known only a moment after its last answer."""
-    return lambda model: batches_run(decoders, model, -1)
+    return lambda model: batches_run(attacked, model, -1)
 
 
-def test_native_decoders_fail_the_whole_batch_which_is_what_this_is_about(caller: Caller) -> None:
+def test_native_attacked_fail_the_whole_batch_which_is_what_this_is_about(caller: Caller) -> None:
     requests = [ask("native", picture) for picture in (*GOOD[:7], BAD["no tables"][0])]
     assert {outcome.status for outcome in caller.send_together(requests)} == {"INVALID_ARGUMENT"}
 
