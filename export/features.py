@@ -40,12 +40,16 @@ class FeatureStore:
 
     def rows(self, number: int, pictures: NDArray[np.int64]) -> Shared:
         """The shared tensors of some pictures in one pass, float32 [len(pictures), ...] each."""
-        return tuple(torch.from_numpy(array[pictures].astype(np.float32)) for array in self._arrays[number])
+        return tuple(_float32(array[pictures]) for array in self._arrays[number])
 
-    def wide(self, number: int, pictures: NDArray[np.int64]) -> NDArray[np.float32]:
+    def wide(self, number: int, pictures: NDArray[np.int64]) -> Tensor:
         """The wide features alone, float32 [len(pictures), wide]."""
-        rows: NDArray[np.float32] = self._arrays[number][0][pictures].astype(np.float32)
-        return rows
+        return _float32(self._arrays[number][0][pictures])
+
+
+def _float32(rows: NDArray[np.float16]) -> Tensor:
+    """By torch, which takes a third of numpy's time for it."""
+    return torch.from_numpy(rows).float()
 
 
 def compute_features(

@@ -92,17 +92,17 @@ def train_wide(
     chosen = [recipe.penalties[0]] * len(tails)
     for penalty in tqdm(recipe.penalties, desc="wide heads", unit="penalty", disable=None):
         kernel, offset = _logistic(store, train, labels[train], [penalty] * len(tails))
-        scores = torch.from_numpy(store.wide(0, validation)) @ kernel + offset
+        scores = functional.linear(store.wide(0, validation), kernel, offset)
         losses = _balanced_losses(scores, labels[validation])
         for column, tail in enumerate(tails):
             if losses[column] < best[column]:
                 best[column], chosen[column] = losses[column], penalty
-                _set_wide(tail, kernel[:, column], offset[column])
+                _set_wide(tail, kernel[column], offset[column])
     if refit:
         both = np.concatenate([train, validation])
         kernel, offset = _logistic(store, both, labels[both], chosen)
         for column, tail in enumerate(tails):
-            _set_wide(tail, kernel[:, column], offset[column])
+            _set_wide(tail, kernel[column], offset[column])
 
 
 def train_deep(
@@ -240,30 +240,31 @@ def _logistic(
     """Balanced logistic regression on standardised features, an L2 penalty for each label.
 
     Returns:
-        Kernel [wide, labels] and offset [labels] for the features as they are: standardisation is folded in,
+        Kernel [labels, wide] and offset [labels] for the features as they are: standardisation is folded in,
         so that the graph holds one product.
     """
     mean, std = _moments(store, rows)
     weights = torch.from_numpy(balanced_weights(labels)) / store.passes
     targets = torch.from_numpy(np.nan_to_num(labels))
-    coefficients = nn.Parameter(torch.zeros(len(mean), targets.shape[1]))
+    # A row a label: products with the features' rows, and their gradients, then run along memory.
+    coefficients = nn.Parameter(torch.zeros(targets.shape[1], len(mean)))
     bias = nn.Parameter(torch.zeros(targets.shape[1]))
     optimiser = torch.optim.LBFGS(
         [coefficients, bias], max_iter=_ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
     )
 
     def folded() -> tuple[Tensor, Tensor]:
-        kernel = coefficients / std.unsqueeze(1)
-        return kernel, bias - mean @ kernel
+        kernel = coefficients / std
+        return kernel, bias - kernel @ mean
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        total = (torch.tensor(penalties) * coefficients.square().sum(0)).sum()
+        total = (torch.tensor(penalties) * coefficients.square().sum(1)).sum()
         total.backward()  # type: ignore[no-untyped-call]
         for number in range(store.passes):
             for some in _chunks(np.arange(len(rows)), _CHUNK):
                 kernel, offset = folded()
-                logits = torch.from_numpy(store.wide(number, rows[some])) @ kernel + offset
+                logits = functional.linear(store.wide(number, rows[some]), kernel, offset)
                 loss = functional.binary_cross_entropy_with_logits(
                     logits, targets[some], weights[some], reduction="sum"
                 )
@@ -282,7 +283,7 @@ def _moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[Tensor, Tens
     total, squares = np.zeros(wide), np.zeros(wide)
     for number in range(store.passes):
         for some in _chunks(rows, _CHUNK):
-            features = store.wide(number, some).astype(np.float64)
+            features = store.wide(number, some).numpy().astype(np.float64)
             count += len(features)
             total += features.sum(0)
             squares += np.square(features).sum(0)
