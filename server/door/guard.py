@@ -80,12 +80,10 @@ class Guard:
         self._options = options
         self._server: Any = None
         self._triton: Triton | None = None
-        self._past: Triton | None = None
-        self._deaths = 0
-        self._connected: Triton | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._openings = 0
+        self._holding = False
         self._draining = False
-        self._news = asyncio.Event()  # set while nobody need wait: connected, or draining
+        self._news = asyncio.Event()  # set while nobody need wait
         self._held = 0
         self._slots = asyncio.Semaphore(options.max_in_flight)
         self._quarantine = Quarantine()
@@ -118,44 +116,38 @@ class Guard:
         return int(port)
 
     async def open_to(self, url: str, headers: Metadata) -> None:
-        """Have the Triton at ``url`` answer."""
-        await self._leave()
-        self._deaths += 1
-        self._triton = triton = Triton(url, headers, self._deaths)
-        if self._past is not None:
-            await self._past.close()
-            self._past = None
-        self._watch = asyncio.create_task(self._follow(triton))
+        """Have the Triton at ``url`` answer; calls that an earlier one still has, fail."""
+        await self._hang_up()
+        self._openings += 1
+        self._triton = Triton(url, headers, self._openings, self._look)
 
     async def hold(self, *, died: bool) -> None:
-        """Have calls wait for the next Triton; this one's are suspected where it ``died``."""
-        triton = self._triton
-        if triton is None:
-            return
-        await self._leave()
-        triton.is_innocent = not died
-        if died:
-            for running in self.running:
-                self._quarantine.accuse(running.body, triton.number)
+        """Have calls wait for the next Triton; what this one runs is suspected where it ``died``."""
+        if self._triton is not None and not self._holding:
+            self._holding = True
+            self._triton.is_innocent = not died
+            self._look()
+            if died:
+                for running in self.running:
+                    self._quarantine.accuse(running.body, self._triton.number)
 
-    async def _leave(self) -> None:
-        """Send no more calls to this Triton; those that it has go on."""
-        self._connect(None)
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-            self._watch = None
-        if self._triton is not None:
-            self._past, self._triton = self._triton, None
+    async def _hang_up(self) -> None:
+        triton, self._triton = self._triton, None
+        self._holding = False
+        self._look()
+        if triton is not None:
+            await triton.close()
 
-    async def _follow(self, triton: Triton) -> None:
-        """Have calls wait as soon as the connection breaks, which is before anyone can say why."""
-        async for connected in triton.connected():
-            self._connect(triton if connected else None)
+    @property
+    def _reachable(self) -> Triton | None:
+        """The Triton that answers, if there is one."""
+        if self._triton is not None and self._triton.connected and not self._holding:
+            return self._triton
+        return None
 
-    def _connect(self, triton: Triton | None) -> None:
-        self._connected = triton
-        if triton is not None or self._draining:
+    def _look(self) -> None:
+        """Tell those who wait when they need wait no longer."""
+        if self._reachable or self._draining:
             self._news.set()
         else:
             self._news.clear()
@@ -163,26 +155,23 @@ class Guard:
     async def set_serving(self, serving: bool) -> None:
         """Set what callers are told who ask whether the server is live or ready."""
         self._serving = serving
-        self._tell_watchers()
+        self._tell()
 
-    def _tell_watchers(self) -> None:
+    def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def drain(self, grace_s: float) -> None:
         """Send callers elsewhere, stop to listen, and give what runs ``grace_s`` seconds to end."""
         self._draining = True
-        self._news.set()
-        self._tell_watchers()
+        self._look()
+        self._tell()
         if self._watchers:
             await asyncio.sleep(min(NOTICE_S, grace_s))
         self._listening = False
-        self._tell_watchers()
+        self._tell()
         await self._server.stop(grace_s)
-        await self._leave()
-        if self._past is not None:
-            await self._past.close()
-            self._past = None
+        await self._hang_up()
 
     def _handlers(self) -> list[grpc.GenericRpcHandler]:
         own = {
@@ -309,7 +298,7 @@ class Guard:
         Raises:
             Refusal: none is free; or as ``_connection``.
         """
-        if self._connected is not None:
+        if self._reachable is not None:
             if self._slots.locked():
                 raise refusals.overloaded(f"{self._options.max_in_flight} requests are running")
             await self._slots.acquire()
@@ -333,18 +322,17 @@ class Guard:
         Raises:
             Refusal: there is none within ``HOLD_S`` seconds, or there will be none.
         """
-        if self._connected is None:
-            try:
-                async with asyncio.timeout(HOLD_S):
-                    while self._connected is None and not self._draining:
-                        await self._news.wait()
-            except TimeoutError:
-                raise refusals.restarting(
-                    f"the server is being started anew, for {HOLD_S:g} s already"
-                ) from None
-        if self._connected is None:
+        if (triton := self._reachable) is not None:
+            return triton
+        try:
+            async with asyncio.timeout(HOLD_S):
+                while (triton := self._reachable) is None and not self._draining:
+                    await self._news.wait()
+        except TimeoutError:
+            raise refusals.restarting("the server is still being started anew") from None
+        if triton is None:
             raise refusals.draining()
-        return self._connected
+        return triton
 
 
 def _answering(work: _Work) -> Callable[[object, Context], Awaitable[bytes | None]]:
@@ -354,8 +342,10 @@ def _answering(work: _Work) -> Callable[[object, Context], Awaitable[bytes | Non
         try:
             return await work(context)
         except Refusal as refusal:
-            await context.abort(refusal.code, refusal.details, refusal.metadata)
-            raise
+            # Not the refusal itself: gRPC keeps what it aborts by, and its traceback would keep the request.
+            status = refusal.code, refusal.details, refusal.metadata
+        await context.abort(*status)
+        return None
 
     return handle
 

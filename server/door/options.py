@@ -36,7 +36,7 @@ class DoorTls:
                 check.load_verify_locations(self.authorities)
         except OSError as error:  # what ssl raises is one, too
             raise CertificateError(
-                f"TLS files {self.certificate}, {self.key}, {self.authorities} cannot be used: {error}"
+                f"TLS file {error.filename or self.certificate} cannot be used: {error}"
             ) from error
         return grpc.ssl_server_credentials([pair], authorities, authorities is not None)
 

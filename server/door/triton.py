@@ -7,7 +7,7 @@ known, and for the death of a model process, which Triton calls INTERNAL and the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, Callable
 from typing import Any
 
 import grpc
@@ -25,6 +25,8 @@ _STUB_DIED = "is not healthy"
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 """Tells gRPC clients that retry on their own not to (gRFC A6)."""
 
+_PARTING_S = 1.0
+
 Context = Any
 _Call = Any
 """``grpc.aio.ServicerContext`` and ``grpc.aio.Call``, which have no types."""
@@ -35,19 +37,24 @@ class Triton:
 
     Attributes:
         number: tells it from those before.
+        connected: whether it answers; false as soon as the connection breaks, before anyone can say why.
         is_innocent: whether it ends in order, so that requests that fail then are not to blame.
     """
 
-    def __init__(self, url: str, headers: Metadata, number: int) -> None:
+    def __init__(self, url: str, headers: Metadata, number: int, on_change: Callable[[], None]) -> None:
         """Connect.
 
         Args:
             url: where it listens, as gRPC takes it.
             headers: sent with every call.
             number: tells this Triton from those before.
+            on_change: called after each change of ``connected``.
         """
         self.number = number
         self.is_innocent = False
+        self.connected = False
+        self._closed = False
+        self._on_change = on_change
         self._headers = headers
         self._hidden = {"user-agent", *(name for name, _ in headers)}
         options = [
@@ -63,17 +70,22 @@ class Triton:
             )(f"/{SERVICE.full_name}/{method.name}")
             for method in SERVICE.methods
         }
+        self._follower = asyncio.create_task(self._follow())
 
-    async def connected(self) -> AsyncIterator[bool]:
-        """Whether the connection stands: now, and at every change."""
-        while True:
+    async def _follow(self) -> None:
+        while not self._closed:
             state = self._channel.get_state(try_to_connect=True)
-            yield state is grpc.ChannelConnectivity.READY
+            self.connected = state is grpc.ChannelConnectivity.READY
+            self._on_change()
             await self._channel.wait_for_state_change(state)
 
     async def close(self) -> None:
         """Cancel the calls under way, and hang up."""
+        self._closed = True
         await self._channel.close()
+        # It ends when the last call lets go of the channel.
+        await asyncio.wait([self._follower], timeout=_PARTING_S)
+        self._follower.cancel()
 
     async def ask(self, method: str, request: bytes, context: Context) -> bytes:
         """Answer of a call with one request and one answer, within the caller's deadline.
