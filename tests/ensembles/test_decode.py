@@ -46,8 +46,8 @@ def decode_server(serve: Callable[..., Server], tmp_path_factory: pytest.TempPat
         (repository / name / "1").mkdir(parents=True)
         (repository / name / "1" / "dali.py").write_text((VERSION / "dali.py").read_text())
         text = source.replace("adlens_gate", gate).replace("count: 2", "count: 1")
-        waits = "dynamic_batching { preferred_batch_size: [ 8 ] max_queue_delay_microseconds: 500000 }"
-        (repository / name / "config.pbtxt").write_text(text.replace("dynamic_batching { }", waits))
+        waits = "dynamic_batching { preferred_batch_size: [ 8 ] max_queue_delay_microseconds: 500000 "
+        (repository / name / "config.pbtxt").write_text(text.replace("dynamic_batching { ", waits))
     return serve(repository)
 
 
