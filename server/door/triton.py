@@ -17,6 +17,8 @@ from adlens.contract import Reason
 from server.door.refusals import Metadata, Refusal, restarting
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+INFERENCE = ("ModelInfer", "ModelStreamInfer")
+"""Of other calls Triton's UNAVAILABLE may mean that it does not want to: to load a model, for one."""
 
 _QUEUE_FULL = ("maximum queue size", "timeout expired")
 """In an UNAVAILABLE: a queue is full, or a request waited in it for too long."""
@@ -99,7 +101,7 @@ class Triton:
         try:
             answer: bytes = await call
         except grpc.aio.AioRpcError as error:
-            raise _refusal(error) from error
+            raise _refusal(error, method) from error
         except asyncio.CancelledError:
             _raise_if_cancelled()
             raise restarting("the server was started anew") from None
@@ -127,7 +129,7 @@ class Triton:
         try:
             await _pass_answers(call, context)
         except grpc.aio.AioRpcError as error:
-            raise _refusal(error) from error
+            raise _refusal(error, method) from error
         except asyncio.CancelledError:
             _raise_if_cancelled()
             raise restarting("the server was started anew") from None
@@ -173,13 +175,13 @@ def _raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _refusal(error: grpc.aio.AioRpcError) -> Refusal:
+def _refusal(error: grpc.aio.AioRpcError, method: str) -> Refusal:
     """What the caller is told of Triton's failure."""
     code, details, metadata = error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if method in INFERENCE and code is grpc.StatusCode.UNAVAILABLE:
         if any(text in details.lower() for text in _QUEUE_FULL):
             return Refusal(code, details, Reason.OVERLOADED, (*metadata, _NO_RETRY))
         return restarting(details, metadata)
-    if code is grpc.StatusCode.INTERNAL and _STUB_DIED in details:
+    if method in INFERENCE and code is grpc.StatusCode.INTERNAL and _STUB_DIED in details:
         return restarting(details, metadata)
     return Refusal(code, details, None, metadata)
