@@ -29,7 +29,7 @@ def run_isolated(
         return list(run(items))
     except Exception as error:  # whatever the runtime raises is the answer to this item
         if len(items) == 1:
-            return [error]
+            return [forgetful(error)]
     middle = len(items) // 2
     return run_isolated(items[:middle], run) + run_isolated(items[middle:], run)
 
@@ -41,4 +41,14 @@ def run_together(
     try:
         return list(run(items)) if items else []
     except Exception as error:  # as above
-        return [error] * len(items)
+        return [forgetful(error)] * len(items)
+
+
+def forgetful(error: Exception) -> Exception:
+    """``error`` without its traceback, whose frames would keep a batch's tensors alive.
+
+    Kept in a list of answers, an error is part of a cycle with the frame that holds the list, and the
+    tensors, with the shared memory that they lie in, would wait for the garbage collector.
+    """
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

@@ -36,7 +36,7 @@ from server.backends.configuration import (
     parameter,
     version_folder,
 )
-from server.backends.isolation import BadRequestError, run_isolated, run_together
+from server.backends.isolation import BadRequestError, forgetful, run_isolated, run_together
 from server.backends.pulse import Pulse
 
 Array = npt.NDArray[Any]
@@ -106,7 +106,7 @@ class TritonPythonModel:
         del self.runner
         self.pulse.end()
 
-    def _checked(self, request: pb_utils.InferenceRequest) -> list[Sample] | BadRequestError:
+    def _checked(self, request: pb_utils.InferenceRequest) -> list[Sample] | Exception:
         """The request's samples, or what is wrong with it."""
         try:
             # In the native backend: AllocateOutputs in src/dali_model_instance.cc.
@@ -125,7 +125,7 @@ class TritonPythonModel:
                 for values in inputs.values():
                     self.gate(values)
         except BadRequestError as error:
-            return error
+            return forgetful(error)
         return [dict(zip(inputs, rows, strict=True)) for rows in zip(*inputs.values(), strict=True)]
 
     def _run(self, samples: Sequence[Sample]) -> list[tuple[Array, ...]]:
@@ -161,7 +161,7 @@ def _joined(name: str, samples: Sequence[Array], split: bool) -> Array:
     return samples[0][np.newaxis] if len(samples) == 1 else np.stack(samples)
 
 
-def _refusal(error: BadRequestError) -> pb_utils.InferenceResponse:
+def _refusal(error: Exception) -> pb_utils.InferenceResponse:
     return pb_utils.InferenceResponse(
         error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
     )
