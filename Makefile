@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-conformance test-chaos check serve models install lock bench-quick clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -38,6 +38,9 @@ test-conformance: $(INSTALLED)  ## the stand-in backends against the native ones
 
 test-chaos: models  ## break the whole server in every way we know, and overload it; with figures
 	$(BIN)/python -m pytest tests/chaos -m chaos
+
+test-hostile: models  ## 20,000 damaged files and wrong requests, bombs; figures in out/hostile.json
+	ADLENS_HOSTILE_COUNT=20000 ADLENS_HOSTILE_REPORT=out/hostile.json $(BIN)/python -m pytest tests/hostile
 
 check: $(INSTALLED)  ## format, lint, types, layers, model repositories
 	$(BIN)/ruff format --check .
