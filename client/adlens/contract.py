@@ -97,6 +97,9 @@ class Reason(StrEnum):
     """INVALID_ARGUMENT: the same request was running at two deaths of the server."""
 
 
+QUEUE_FULL_WORDS: Final = ("maximum queue size", "timeout expired")
+"""In Triton's UNAVAILABLE, lower case, where a queue is full or a request waited in it for too long."""
+
 POSITIVE: Final = 0.5
 """A face shows a label from this combined probability on (spec of job 1)."""
 MIN_CROP: Final = 56

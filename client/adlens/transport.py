@@ -21,7 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from adlens import errors
-from adlens.contract import MAX_REQUEST_BYTES, REASON_HEADER, Reason
+from adlens.contract import MAX_REQUEST_BYTES, QUEUE_FULL_WORDS, REASON_HEADER, Reason
 
 DEFAULT_URL: Final = "127.0.0.1:8001"
 DEFAULT_TIMEOUT_S: Final = 120.0
@@ -378,7 +378,7 @@ def translate(error: grpc.RpcError, url: str, model: str, timeout_s: float) -> e
 
 def _unavailable(reason: str | bytes | None, text: str, details: str, url: str) -> errors.ServerError:
     """Tell apart what Triton 24.10 reports as UNAVAILABLE, too."""
-    if reason == Reason.OVERLOADED or "maximum queue size" in text or "timeout expired" in text:
+    if reason == Reason.OVERLOADED or any(words in text for words in QUEUE_FULL_WORDS):
         return _overloaded(details, url)
     if reason == Reason.DRAINING:
         return _draining(details, url)

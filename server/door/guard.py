@@ -56,7 +56,7 @@ _Work = Callable[[Context], Awaitable[bytes | None]]
 
 @dataclass(eq=False)
 class Running:
-    """An inference that Triton has: since when by ``time.monotonic()``, and of a stream the last request."""
+    """An inference that Triton has: since when, by ``time.monotonic()``, and its, or its latest, request."""
 
     began: float
     body: bytes = b""
@@ -166,11 +166,11 @@ class Guard:
         self._draining = True
         self._look()
         self._tell()
-        if self._watchers:
-            await asyncio.sleep(min(NOTICE_S, grace_s))
+        notice_s = min(NOTICE_S, grace_s) if self._watchers else 0.0
+        await asyncio.sleep(notice_s)
         self._listening = False
         self._tell()
-        await self._server.stop(grace_s)
+        await self._server.stop(grace_s - notice_s)
         await self._hang_up()
 
     def _handlers(self) -> list[grpc.GenericRpcHandler]:

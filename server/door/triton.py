@@ -13,21 +13,20 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from adlens.contract import Reason
+from adlens.contract import QUEUE_FULL_WORDS, Reason
 from server.door.refusals import Metadata, Refusal, restarting
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 INFERENCE = ("ModelInfer", "ModelStreamInfer")
 """Of other calls Triton's UNAVAILABLE may mean that it does not want to: to load a model, for one."""
 
-_QUEUE_FULL = ("maximum queue size", "timeout expired")
-"""In an UNAVAILABLE: a queue is full, or a request waited in it for too long."""
 _STUB_DIED = "is not healthy"
 """In an INTERNAL: "Stub process 'NAME' is not healthy.", where the process of a model died."""
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 """Tells gRPC clients that retry on their own not to (gRFC A6)."""
 
 _PARTING_S = 1.0
+"""Given to the last call to let go of a connection that was closed."""
 
 Context = Any
 _Call = Any
@@ -63,7 +62,9 @@ class Triton:
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             ("grpc.enable_retries", 0),
+            # An idle connection stays: one that breaks means that Triton died.
             ("grpc.client_idle_timeout_ms", 2**31 - 1),
+            ("grpc.initial_reconnect_backoff_ms", 100),
         ]
         self._channel = grpc.aio.insecure_channel(url, options)
         self._calls = {
@@ -85,7 +86,6 @@ class Triton:
         """Cancel the calls under way, and hang up."""
         self._closed = True
         await self._channel.close()
-        # It ends when the last call lets go of the channel.
         await asyncio.wait([self._follower], timeout=_PARTING_S)
         self._follower.cancel()
 
@@ -137,7 +137,8 @@ class Triton:
             sending.cancel()
             (outcome,) = await asyncio.gather(sending, return_exceptions=True)
             if isinstance(outcome, Refusal):
-                raise outcome
+                # A copy: what is raised where it is kept would keep the call until a garbage collection.
+                raise Refusal(outcome.code, outcome.details, outcome.reason)
 
     def _metadata_from(self, context: Context) -> Metadata:
         """What the caller sent, with our headers in place of those of the same name."""
@@ -179,7 +180,7 @@ def _refusal(error: grpc.aio.AioRpcError, method: str) -> Refusal:
     """What the caller is told of Triton's failure."""
     code, details, metadata = error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
     if method in INFERENCE and code is grpc.StatusCode.UNAVAILABLE:
-        if any(text in details.lower() for text in _QUEUE_FULL):
+        if any(words in details.lower() for words in QUEUE_FULL_WORDS):
             return Refusal(code, details, Reason.OVERLOADED, (*metadata, _NO_RETRY))
         return restarting(details, metadata)
     if method in INFERENCE and code is grpc.StatusCode.INTERNAL and _STUB_DIED in details:
