@@ -29,28 +29,23 @@ PICTURE_SIZE = (120, 160)
 class Canary:
     """Sends a picture through every ensemble; without ensembles, something through every model."""
 
-    def __init__(
-        self, url: str, models: Mapping[str, Model], headers: Mapping[str, str], timeout_s: float
-    ) -> None:
+    def __init__(self, url: str, models: Mapping[str, Model], timeout_s: float) -> None:
         """Ask the server, once, what its models take.
 
         Args:
-            url: ``HOST:PORT`` of Triton's gRPC service.
+            url: of Triton's gRPC service, as gRPC takes it.
             models: what is served.
-            headers: to send with every call.
             timeout_s: of every call.
 
         Raises:
             TritonFailedError: it does not say.
         """
         self._client = triton.InferenceServerClient(url)
-        self._headers, self._timeout_s = dict(headers), timeout_s
+        self._timeout_s = timeout_s
         self._ensembles = [name for name, model in models.items() if model.is_ensemble]
         try:
             self._configurations = {
-                name: self._client.get_model_config(
-                    name, headers=self._headers, client_timeout=timeout_s
-                ).config
+                name: self._client.get_model_config(name, client_timeout=timeout_s).config
                 for name in self._ensembles or models
             }
         except InferenceServerException as error:
@@ -66,9 +61,7 @@ class Canary:
             ours = contract.MODELS.get(name)
             inputs = [_input(each, configuration.max_batch_size > 0) for each in configuration.input]
             try:
-                answer = self._client.infer(
-                    name, inputs, headers=self._headers, client_timeout=self._timeout_s
-                )
+                answer = self._client.infer(name, inputs, client_timeout=self._timeout_s)
             except InferenceServerException as error:
                 # Other people's models may well refuse zeros; that too is an answer.
                 if ours is None and error.status() == "StatusCode.INVALID_ARGUMENT":

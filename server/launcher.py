@@ -39,14 +39,8 @@ STOP_TIMEOUT_S = 20
 """Given to Triton to finish what it runs; then it is killed."""
 CANARY_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 30
-PROTOCOLS = (
-    "health", "metadata", "inference", "shared-memory", "model-config", "model-repository",
-    "statistics", "trace", "logging",
-)  # fmt: skip
-"""All groups of calls that ``--grpc-restricted-protocol`` of Triton 24.10 knows."""
-PRIVATE_KEY = "private"
-PRIVATE_HEADER = f"triton-grpc-protocol-{PRIVATE_KEY}"
-"""The header of calls to a server that answers its own door alone."""
+SOCKET_PORT = 1
+"""Triton 24.10 joins address and port by a colon whatever they are, and so it makes the name of a socket."""
 LOAD_FAILURE = re.compile(
     r"failed to load ('.+?') version \d+: (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n|\"\n)"
 )
@@ -65,7 +59,8 @@ class ServerOptions:
         repositories: model repositories; an ensemble may name steps in another.
         models: serve only these, and the steps of those that are ensembles; empty for all.
         model_control: whether callers may load and unload models.
-        token: to be shown with every call, in the header ``PRIVATE_HEADER``; None lets everybody in.
+        private: listen on a socket in a folder that only this user may enter, not on ``host`` and
+            ``grpc_port``: for who puts a door in front.
         log_level: one of ``LOG_LEVELS``.
         ready_timeout_s: given to loading and to the first inference.
     """
@@ -77,7 +72,7 @@ class ServerOptions:
     repositories: tuple[Path, ...] = (assembly.CHECKOUT / "model_repository", assembly.CHECKOUT / "ensembles")
     models: tuple[str, ...] = ()
     model_control: bool = False
-    token: str | None = None
+    private: bool = False
     log_level: str = "warning"
     ready_timeout_s: float = 120.0
 
@@ -105,19 +100,22 @@ class Server:
 
     @property
     def url(self) -> str:
-        """``host:port`` of the gRPC endpoint."""
+        """Of the gRPC endpoint: ``host:port``, or ``unix:PATH`` of a private one."""
+        if self.options.private:
+            return f"unix:{self._socket}:{SOCKET_PORT}"
         host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
         return f"{host}:{self.options.grpc_port}"
+
+    @property
+    def _socket(self) -> Path:
+        if self._folder is None:
+            raise TritonFailedError("the server is not running; call start()")
+        return Path(self._folder.name) / "grpc"
 
     @property
     def metrics_url(self) -> str:
         """Where Prometheus finds the metrics."""
         return f"http://{self.options.host}:{self.options.metrics_port}/metrics"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What to send with every call."""
-        return {} if self.options.token is None else {PRIVATE_HEADER: self.options.token}
 
     @property
     def pid(self) -> int:
@@ -199,8 +197,8 @@ class Server:
             f"--backend-config=python,shm-region-prefix-name={self.name}-",
             f"--cache-directory={installation.caches}",
             "--allow-http=false",
-            f"--grpc-address={options.host}",
-            f"--grpc-port={options.grpc_port}",
+            f"--grpc-address={f'unix:{self._socket}' if options.private else options.host}",
+            f"--grpc-port={SOCKET_PORT if options.private else options.grpc_port}",
             f"--metrics-address={options.host}",
             f"--metrics-port={options.metrics_port}",
             "--allow-gpu-metrics=false",  # they need NVIDIA's DCGM, which pip does not bring
@@ -219,9 +217,6 @@ class Server:
         if options.models or options.model_control:
             arguments.append("--model-control-mode=explicit")
             arguments += [f"--load-model={name}" for name in options.models or ("*",)]
-        if options.token is not None:
-            # What 24.10 knows by this flag; it leaves no call out (test_doors_matrix.py).
-            arguments += [f"--grpc-restricted-protocol={','.join(PROTOCOLS)}:{PRIVATE_KEY}={options.token}"]
         return arguments
 
     def _wait_until_ready(self, deadline: float) -> None:
@@ -234,16 +229,16 @@ class Server:
                     )
                 time.sleep(0.1)
         try:
-            self.canary = Canary(self.url, self.models, self.headers, CANARY_TIMEOUT_S)
+            self.canary = Canary(self.url, self.models, CANARY_TIMEOUT_S)
             self.canary.sing()
         except TritonFailedError as error:
             raise TritonFailedError(f"{error}\n{self._tail()}") from error
 
     def _answers(self, client: triton.InferenceServerClient) -> bool:
         try:
-            if not client.is_server_ready(headers=self.headers, client_timeout=1.0):
+            if not client.is_server_ready(client_timeout=1.0):
                 return False
-            answering = client.get_server_metadata(headers=self.headers, client_timeout=1.0).name
+            answering = client.get_server_metadata(client_timeout=1.0).name
         except InferenceServerException:
             return False
         if answering != self.name:

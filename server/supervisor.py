@@ -6,7 +6,6 @@ as long as inferences succeed: those of callers, or the canary's where there are
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,11 +40,11 @@ class Supervisor:
         """Prepare.
 
         Args:
-            options: of Triton, which listens on a free port of its own and lets only the door in.
+            options: of Triton, to which only the door has access.
             door: of the door.
             report: is told of failures and recoveries, a line each.
         """
-        self._options = replace(options, grpc_port=0, token=secrets.token_urlsafe(24))
+        self._options = replace(options, private=True)
         self.door = Door(door)
         self.server = Server(self._options)
         self.restarts = 0
@@ -84,7 +83,7 @@ class Supervisor:
             self._heal(error)
 
     def _open(self) -> None:
-        self.door.open_to(self.server.url, self.server.headers)
+        self.door.open_to(self.server.url)
         self.door.set_serving(True)
         self._opened = self._heard = time.monotonic()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
@@ -55,14 +55,13 @@ class Door:
         self._thread.start()
         self._started.result()
 
-    def open_to(self, upstream: str, headers: Mapping[str, str] | None = None) -> None:
+    def open_to(self, upstream: str) -> None:
         """Have Triton at ``upstream`` answer from now on; calls that an earlier one still has, fail.
 
         Args:
             upstream: ``host:port``, or ``unix:PATH``.
-            headers: sent to it with every call, in place of those of the same name that callers send.
         """
-        self._do(self._guard.open_to(upstream, tuple((headers or {}).items())))
+        self._do(self._guard.open_to(upstream))
 
     def hold(self, *, died: bool = False) -> None:
         """Have new calls wait, up to ``guard.HOLD_S`` seconds, until ``open_to``.

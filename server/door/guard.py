@@ -22,7 +22,7 @@ from adlens.contract import Reason
 from server.door import refusals
 from server.door.options import DoorOptions
 from server.door.quarantine import Quarantine
-from server.door.refusals import Metadata, Refusal
+from server.door.refusals import Refusal
 from server.door.triton import SERVICE, Context, Triton
 from server.errors import AddressError
 
@@ -115,11 +115,11 @@ class Guard:
         await self._server.start()
         return int(port)
 
-    async def open_to(self, url: str, headers: Metadata) -> None:
+    async def open_to(self, url: str) -> None:
         """Have the Triton at ``url`` answer; calls that an earlier one still has, fail."""
         await self._hang_up()
         self._openings += 1
-        self._triton = Triton(url, headers, self._openings, self._look)
+        self._triton = Triton(url, self._openings, self._look)
 
     async def hold(self, *, died: bool) -> None:
         """Have calls wait for the next Triton; what this one runs is suspected where it ``died``."""

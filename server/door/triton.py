@@ -42,12 +42,11 @@ class Triton:
         is_innocent: whether it ends in order, so that requests that fail then are not to blame.
     """
 
-    def __init__(self, url: str, headers: Metadata, number: int, on_change: Callable[[], None]) -> None:
+    def __init__(self, url: str, number: int, on_change: Callable[[], None]) -> None:
         """Connect.
 
         Args:
             url: where it listens, as gRPC takes it.
-            headers: sent with every call.
             number: tells this Triton from those before.
             on_change: called after each change of ``connected``.
         """
@@ -56,8 +55,6 @@ class Triton:
         self.connected = False
         self._closed = False
         self._on_change = on_change
-        self._headers = headers
-        self._hidden = {"user-agent", *(name for name, _ in headers)}
         options = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
@@ -96,7 +93,7 @@ class Triton:
             Refusal: it failed.
         """
         call = self._calls[method](
-            request, timeout=context.time_remaining(), metadata=self._metadata_from(context)
+            request, timeout=context.time_remaining(), metadata=_metadata_from(context)
         )
         try:
             answer: bytes = await call
@@ -114,7 +111,7 @@ class Triton:
         Raises:
             Refusal: it failed; or what ``requests`` raises.
         """
-        call = self._calls[method](timeout=context.time_remaining(), metadata=self._metadata_from(context))
+        call = self._calls[method](timeout=context.time_remaining(), metadata=_metadata_from(context))
 
         async def send() -> None:
             try:
@@ -140,16 +137,14 @@ class Triton:
                 # A copy: what is raised where it is kept would keep the call until a garbage collection.
                 raise Refusal(outcome.code, outcome.details, outcome.reason)
 
-    def _metadata_from(self, context: Context) -> Metadata:
-        """What the caller sent, with our headers in place of those of the same name."""
-        return (
-            *(
-                (name, value)
-                for name, value in context.invocation_metadata()
-                if name not in self._hidden and not name.startswith("grpc-")
-            ),
-            *self._headers,
-        )
+
+def _metadata_from(context: Context) -> Metadata:
+    """What the caller sent, less what belongs to its connection."""
+    return tuple(
+        (name, value)
+        for name, value in context.invocation_metadata()
+        if name != "user-agent" and not name.startswith("grpc-")
+    )
 
 
 async def _pass_answers(call: _Call, context: Context) -> None:
