@@ -17,8 +17,9 @@ from tests.hostile.corpus import bases
 from tests.hostile.requests import Caller
 
 SEED = 30
-ACCEPTABLE = {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
-"""NOT_FOUND is Triton's word for an unknown model, version or shared-memory region."""
+ACCEPTABLE = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
+"""NOT_FOUND is Triton's word for an unknown model, version or shared-memory region; UNIMPLEMENTED for a
+sequence ID of more than 128 characters. All say that the caller is at fault, and that a retry is in vain."""
 TIMEOUT_S = 20.0
 MOST_GROWTH = 0.10
 
