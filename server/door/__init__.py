@@ -11,6 +11,7 @@ what is missing, and tells these apart by ``adlens.contract.Reason``.
 | ``guard`` | lets calls in, has them wait, refuses them |
 | ``triton`` | passes them on, and reads Triton's failures |
 | ``refusals`` | what callers are told that get no answer |
+| ``flaws`` | knows requests that harm others |
 | ``quarantine`` | finds requests that kill |
 """
 

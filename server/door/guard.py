@@ -19,7 +19,7 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from adlens.contract import Reason
-from server.door import refusals
+from server.door import flaws, refusals
 from server.door.options import DoorOptions
 from server.door.quarantine import Quarantine
 from server.door.refusals import Refusal
@@ -205,6 +205,7 @@ class Guard:
     async def _infer(self, context: Context) -> bytes:
         async with self._slot():
             body = await _read(context)
+            flaws.check(body)
             async with self._quarantine.admit(body):
                 return await self._run(body, context)
 
@@ -230,6 +231,7 @@ class Guard:
 
             async def requests() -> AsyncIterator[bytes]:
                 while (body := await context.read()) is not grpc.aio.EOF:
+                    flaws.check(body)
                     self._quarantine.suspects(body)
                     running.body = body
                     yield body

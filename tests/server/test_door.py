@@ -263,6 +263,19 @@ class TestSize:
         assert "larger than max" in failure[1]
 
 
+class TestFlaws:
+    @pytest.mark.parametrize("rows", [0, 2**32, -(2**63)])
+    def test_rows_that_harm_others_are_refused(self, enter: Enter, rows: int) -> None:
+        request = infer_request("echo", {"X": np.ones((1, 2), np.float32)})
+        request.inputs[0].shape[0] = rows
+        with stub(enter().url) as behind:
+            code, details, _ = status(lambda: behind.ModelInfer(request))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert details == f"input 'X' has shape [{rows}, 2]; send at least one row"
+            answers = behind.ModelStreamInfer(iter([request]))
+            assert status(lambda: list(answers))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
 class TestOverload:
     """What is over the limit is refused at once; what asks for the server's health is not."""
 
