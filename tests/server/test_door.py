@@ -264,11 +264,13 @@ class TestSize:
 
 
 class TestFlaws:
+    """Requests that Triton must not see."""
+
     @pytest.mark.parametrize("rows", [0, 2**32, -(2**63)])
-    def test_rows_that_harm_others_are_refused(self, enter: Enter, rows: int) -> None:
+    def test_rows_that_harm_others_are_refused(self, triton: Server, enter: Enter, rows: int) -> None:
         request = infer_request("echo", {"X": np.ones((1, 2), np.float32)})
         request.inputs[0].shape[0] = rows
-        with stub(enter().url) as behind:
+        with stub(enter(triton).url) as behind:
             code, details, _ = status(lambda: behind.ModelInfer(request))
             assert code is grpc.StatusCode.INVALID_ARGUMENT
             assert details == f"input 'X' has shape [{rows}, 2]; send at least one row"
