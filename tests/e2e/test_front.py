@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adlens import PictureAnswer, Recommender, contract
-from adlens.errors import Overloaded
+from adlens.errors import Overloaded, Timeout
 from adlens.transport import Connection, Endpoint
 from server.door import Door, DoorOptions
 from server.launcher import Server
@@ -76,3 +78,24 @@ def test_a_refusal_is_quick_and_says_overloaded(open_door: OpenDoor, demo: dict[
         busy.join()
     # On a quiet machine 20 ms at worst (tests/chaos); this one may be busy.
     assert np.median(refused_s) < 0.1
+
+
+def test_nothing_is_computed_for_callers_who_have_gone(open_door: OpenDoor, demo: dict[str, Path]) -> None:
+    """Thirty pictures that nobody waits for any longer cost the next caller little."""
+    jpeg = np.fromfile(demo["astronaut"], np.uint8)[np.newaxis]
+    with Connection(Endpoint(open_door(), timeout_s=TIMEOUT_S, retries=0)) as connection:
+
+        def ask(timeout_s: float) -> None:
+            connection.infer(contract.RECOMMEND_PRODUCTS, {contract.IMAGE: jpeg}, timeout_s)
+
+        ask(TIMEOUT_S)
+        began = time.perf_counter()
+        ask(TIMEOUT_S)
+        one_s = time.perf_counter() - began
+        with ThreadPoolExecutor(30) as pool:
+            hasty = [pool.submit(ask, 2 * one_s) for _ in range(30)]
+        kinds = Counter(type(each.exception()) for each in hasty)
+        assert kinds[Timeout] >= 20, kinds
+        began = time.perf_counter()
+        ask(TIMEOUT_S)
+        assert time.perf_counter() - began < one_s * kinds[Timeout] / 4
