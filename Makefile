@@ -36,8 +36,8 @@ test: models  ## all tests, with a real Triton
 test-conformance: $(INSTALLED)  ## the stand-in backends against the native ones' contract, clause by clause
 	$(BIN)/python -m pytest tests/conformance
 
-test-chaos: models  ## break the whole server in every way we know, and overload it; with figures
-	$(BIN)/python -m pytest tests/chaos -m chaos
+test-chaos: models  ## break the whole server in every way we know, and overload it; figures in out/chaos.json
+	ADLENS_CHAOS_REPORT=out/chaos.json $(BIN)/python -m pytest tests/chaos -m chaos
 
 test-hostile: models  ## 20,000 damaged files and wrong requests, bombs; figures in out/hostile.json
 	ADLENS_HOSTILE_COUNT=20000 ADLENS_HOSTILE_REPORT=out/hostile.json $(BIN)/python -m pytest tests/hostile

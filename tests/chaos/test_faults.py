@@ -13,58 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import tritonclient.grpc as triton
 
-from adlens import Recommender, contract
-from export import generated
+from adlens import contract
 from server.supervisor import STEADY_S
-from tests.server.callers import Callers
+from tests.chaos.conftest import Record
+from tests.chaos.whole import calling, serving
 from tests.server.launched import CHECKOUT, Launched, wait_until
 
 HEALED_WITHIN_S = 10
 SMALL_SHARED_MEMORY_MIB = 128
 """Twice what containers have by default."""
 TOKEN = "open sesame"  # noqa: S105 - opens a server of these tests only
-Say = Callable[[str], None]
 
 pytestmark = pytest.mark.chaos
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Prints a line for people, past pytest."""
-
-    def line(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {text}", end="")  # noqa: T201 - figures are what this is run for
-
-    return line
-
-
-@contextmanager
-def serving(*arguments: str, wrapper: tuple[str, ...] = ()) -> Iterator[tuple[Launched, str]]:
-    """The whole server, and its URL."""
-    server = Launched(*arguments, wrapper=wrapper)
-    try:
-        yield server, server.until_ready()
-    finally:
-        server.kill()
-
-
-@contextmanager
-def calling(url: str, count: int = 4) -> Iterator[Callers]:
-    """Callers that send the astronaut, again and again."""
-    picture = np.asarray(generated.astronaut())
-    with Recommender(url, timeout_s=60) as recommender:
-
-        def call() -> None:
-            assert len(recommender.recommend_products(picture).faces) == 1
-
-        with Callers(call, count) as callers:
-            yield callers
 
 
 def process_of(server: Launched, model: str) -> psutil.Process:
@@ -84,7 +48,7 @@ FAULTS: dict[str, Callable[[Launched], None]] = {
 }
 
 
-def test_every_fault_is_healed_and_callers_lose_nothing(say: Say) -> None:
+def test_every_fault_is_healed_and_callers_lose_nothing(record: Record) -> None:
     with serving() as (server, url), calling(url) as callers:
         for number, (name, inflict) in enumerate(FAULTS.items(), 1):
             broken = time.monotonic()
@@ -92,26 +56,27 @@ def test_every_fault_is_healed_and_callers_lose_nothing(say: Say) -> None:
             assert wait_until(lambda: server.said.count("serving again") >= number, 40), server.said  # noqa: B023
             assert callers.wait_for_answers()
             waited_s = callers.longest_gap_s(broken)
-            say(f"{name}: answers again after {waited_s:.1f} s, {len(callers.failures)} calls lost")
+            record(name, {"callers_waited_s": round(waited_s, 1), "calls_lost": len(callers.failures)})
             assert callers.failures == []
             assert waited_s < HEALED_WITHIN_S
             time.sleep(STEADY_S)  # sooner, it would count as a crash loop
 
 
-def test_shared_memory_that_others_left_is_cleared_when_it_runs_out(say: Say) -> None:
+def test_shared_memory_that_others_left_is_cleared_when_it_runs_out(record: Record) -> None:
     with small_shared_memory() as (server, url, shared), calling(url) as callers:
         gone = subprocess.Popen(["true"])
         gone.wait()
         fill(shared / f"adlens-{gone.pid}-00000000-left")
         broken = time.monotonic()
         assert wait_until(lambda: psutil.disk_usage(str(shared)).free > 32 << 20, HEALED_WITHIN_S)
-        say(f"shared memory full of what is left: cleared after {time.monotonic() - broken:.1f} s")
+        cleared_s = round(time.monotonic() - broken, 1)
+        record("shared memory full of what others left", {"cleared_s": cleared_s})
         assert callers.wait_for_answers()
         assert callers.failures == []
         assert "failed" not in server.said
 
 
-def test_shared_memory_that_others_use_is_told_and_survived(say: Say) -> None:
+def test_shared_memory_that_others_use_is_told_and_survived(record: Record) -> None:
     with small_shared_memory() as (server, url, shared):
         with calling(url) as callers:
             fill(shared / "of-somebody-else")
@@ -121,7 +86,8 @@ def test_shared_memory_that_others_use_is_told_and_survived(say: Say) -> None:
             freed, lost = time.monotonic(), len(callers.failures)
             assert callers.wait_for_answers()
             waited_s = callers.longest_gap_s(freed)
-            say(f"shared memory full for 5 s: {lost} calls lost, answers after {waited_s:.1f} s")
+            waited = {"callers_waited_s": round(waited_s, 1), "calls_lost_meanwhile": lost}
+            record("shared memory full of what others use, freed after 5 s", waited)
             assert waited_s < HEALED_WITHIN_S
         assert "--shm-size" in server.said
 
@@ -145,7 +111,7 @@ def fill(file: Path) -> None:
             stream.write(bytes(1 << 16))
 
 
-def test_of_two_servers_one_is_replaced_under_load_and_no_call_fails(say: Say) -> None:
+def test_of_two_servers_one_is_replaced_under_load_and_no_call_fails(record: Record) -> None:
     with serving() as (old, old_url), serving() as (_, other_url):
         with calling(f"ipv4:{old_url},{other_url}") as callers:
             old.process.send_signal(signal.SIGTERM)
@@ -153,11 +119,14 @@ def test_of_two_servers_one_is_replaced_under_load_and_no_call_fails(say: Say) -
             with serving("--grpc-port", old_url.rpartition(":")[2]) as (_, new_url):
                 assert new_url == old_url
                 assert callers.wait_for_answers(20)
-                say(f"replaced under load: {len(callers.answered_at)} answers, {len(callers.failures)} lost")
+                calls = {"answers": len(callers.answered_at), "calls_lost": len(callers.failures)}
+                record("one of two servers replaced under load", calls)
         assert callers.failures == []
 
 
-def test_models_are_reloaded_under_load_and_no_call_fails(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_reloaded_under_load_and_no_call_fails(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ADLENS_SERVER_ADMIN_TOKEN", TOKEN)
     admin = {"triton-grpc-protocol-admin": TOKEN}
     with serving("--model-control") as (server, url), calling(url) as callers:
@@ -170,6 +139,7 @@ def test_models_are_reloaded_under_load_and_no_call_fails(say: Say, monkeypatch:
                 client.load_model(model, headers=admin)
                 assert callers.wait_for_answers()
                 assert before - {process.pid for process in server.model_processes()}
-        say(f"three models reloaded: {len(callers.answered_at)} answers, {len(callers.failures)} lost")
+        calls = {"answers": len(callers.answered_at), "calls_lost": len(callers.failures)}
+        record("three models reloaded under load", calls)
         assert callers.failures == []
         assert "failed" not in server.said

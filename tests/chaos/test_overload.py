@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ import pytest
 from adlens.errors import Overloaded
 from export import generated
 from perf.overload import ANSWERED, measure
-from tests.chaos.test_faults import Say, serving
+from tests.chaos.conftest import Record
+from tests.chaos.whole import serving
 
 LOADS = (1, 2, 4)
 LEAST_GOODPUT = 0.9
@@ -22,12 +22,12 @@ MOST_MS_TO_SAY_NO = 20
 pytestmark = pytest.mark.chaos
 
 
-def test_goodput_stays_and_refusals_are_quick(say: Say, tmp_path: Path) -> None:
+def test_goodput_stays_and_refusals_are_quick(record: Record, tmp_path: Path) -> None:
     pictures = [np.fromfile(path, np.uint8) for path in generated.write_demo(tmp_path)]
     with serving() as (_, url):
         report = asyncio.run(measure(url, pictures, LOADS, in_flight=16, seconds=20, deadline_s=15))
     for row in report["loads"]:
-        say(f"load {row['load']} x {report['peak_per_s']}/s: {json.dumps(row)}")
+        record(f"load of {row['load']} times the peak of {report['peak_per_s']} pictures/s", row)
     hardest = report["loads"][-1]
     refused = Overloaded.__name__
     assert set(hardest["outcomes"]) == {ANSWERED, refused}
