@@ -71,9 +71,11 @@ def _python() -> str:
 def assemble_backends(installation: Installation, folder: Path) -> None:
     """Fill the empty ``folder`` with the backends."""
     python = folder / "python"
-    shutil.copytree(installation.folder / "backends" / "python", python, symlinks=True)
+    python.mkdir()
+    for file in (installation.folder / "backends" / "python").iterdir():
+        if file.is_file() and file.name != STUB:
+            shutil.copy(file, python)  # Triton loads no library from elsewhere
     # A link, not a copy: the stub finds its libraries relative to where it really lies.
-    (python / STUB).unlink(missing_ok=True)
     (python / STUB).symlink_to(installation.stub)
     for name in STAND_INS:
         (folder / name).mkdir()

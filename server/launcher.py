@@ -37,10 +37,11 @@ from server.vitals import Vitals
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 STOP_TIMEOUT_S = 20
 """Given to Triton to finish what it runs; then it is killed."""
-CANARY_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 30
 SOCKET_PORT = 1
 """Triton 24.10 joins address and port by a colon whatever they are, and so it makes the name of a socket."""
+LONGEST_SOCKET = len("unix:") + 107
+"""``sys/un.h``: a path has 108 bytes, and a zero at its end."""
 LOAD_FAILURE = re.compile(
     r"failed to load ('.+?') version \d+: (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n|\"\n)"
 )
@@ -86,13 +87,14 @@ class Server:
         models: what is served, by name.
         canary: sings by a real inference; None where the server is not running.
         ready_s: seconds from the start to the first inference.
+        first_song_s: of these, the seconds that the canary took.
     """
 
     def __init__(self, options: ServerOptions | None = None) -> None:
         self.options = options or ServerOptions()
         self.name = leftovers.new_name()
         self.models: Mapping[str, Model] = {}
-        self.ready_s = 0.0
+        self.ready_s = self.first_song_s = 0.0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._vitals: Vitals | None = None
@@ -148,26 +150,35 @@ class Server:
             TritonFailedError: Triton ended, or a model does not run; with the end of Triton's log.
         """
         began = time.monotonic()
+        try:
+            self._start(began + self.options.ready_timeout_s)
+        except BaseException as error:  # Ctrl-C while loading, too, must leave nothing behind
+            self.stop(at_once=True)
+            if isinstance(error, OSError | psutil.Error):
+                raise TritonFailedError(
+                    f"the server cannot be started: {error}; a lack of room ends with another folder: TMPDIR"
+                ) from error
+            raise
+        self.ready_s = time.monotonic() - began
+
+    def _start(self, deadline: float) -> None:
         installation = assembly.Installation.find()
         self.options = options = _with_free_ports(self.options)
         repositories = tuple(path.resolve() for path in options.repositories)
         self.models = choose(read_models(repositories, options.profile), options.models)
         leftovers.clear_abandoned()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
-        try:
-            folder = Path(self._folder.name)
-            backends, pulses = folder / "backends", folder / "pulses"
-            backends.mkdir()
-            pulses.mkdir()
-            assembly.assemble_backends(installation, backends)
-            environment = assembly.server_environment(folder, pulses, os.environ)
-            self._process = self._launch(self._arguments(installation, repositories, backends), environment)
-            self._wait_until_ready(began + options.ready_timeout_s)
-        except BaseException:  # Ctrl-C while loading, too, must leave nothing behind
-            self.stop(at_once=True)
-            raise
+        folder = Path(self._folder.name)
+        backends, pulses = folder / "backends", folder / "pulses"
+        if options.private and len(os.fsencode(self.url)) > LONGEST_SOCKET:
+            raise AddressError(f"the path of the socket {self.url} is too long; set TMPDIR to a shorter one")
+        backends.mkdir()
+        pulses.mkdir()
+        assembly.assemble_backends(installation, backends)
+        environment = assembly.server_environment(folder, pulses, os.environ)
+        self._process = self._launch(self._arguments(installation, repositories, backends), environment)
+        self._wait_until_ready(deadline)
         self._vitals = Vitals(psutil.Process(self.pid), pulses, models_change=options.model_control)
-        self.ready_s = time.monotonic() - began
 
     def _launch(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-I", bound.__file__, str(os.getpid()), *arguments]
@@ -220,19 +231,26 @@ class Server:
         return arguments
 
     def _wait_until_ready(self, deadline: float) -> None:
-        with triton.InferenceServerClient(self.url) as client:
+        # Left to itself, gRPC would try again after 1 s, 1.6 s, 2.6 s and so on.
+        every_s = 0.1
+        backoff = [(f"grpc.{which}_reconnect_backoff_ms", int(1e3 * every_s)) for which in ("min", "max")]
+        with triton.InferenceServerClient(self.url, channel_args=backoff) as client:
             while not self._answers(client):
                 self.check()
                 if time.monotonic() > deadline:
                     raise TritonFailedError(
                         f"the models did not load within {self.options.ready_timeout_s:.0f} s\n{self._tail()}"
                     )
-                time.sleep(0.1)
+                time.sleep(every_s)
+        began = time.monotonic()
+        # Half the time at least: what loaded in time may be heard.
+        left_s = max(deadline - began, self.options.ready_timeout_s / 2)
         try:
-            self.canary = Canary(self.url, self.models, CANARY_TIMEOUT_S)
-            self.canary.sing()
+            self.canary = Canary(self.url, self.models, left_s)
+            self.canary.sing(left_s)
         except TritonFailedError as error:
             raise TritonFailedError(f"{error}\n{self._tail()}") from error
+        self.first_song_s = time.monotonic() - began
 
     def _answers(self, client: triton.InferenceServerClient) -> bool:
         try:

@@ -22,7 +22,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 ENOUGH_SHARED_MEMORY = 16 << 20
 """Free bytes below which model processes may soon fail to pass pictures on."""
 KILL_TIMEOUT_S = 5.0
-NAME = re.compile(r"adlens-(\d+)-[0-9a-f]{8}")
+NAME = re.compile(r"adlens-(\d{1,9})-[0-9a-f]{8}")
 
 
 def new_name() -> str:
@@ -43,8 +43,8 @@ def clear_abandoned() -> None:
             found = NAME.match(entry.name)
             if found is None or psutil.pid_exists(int(found[1])):
                 continue
-            # Another user's is not ours to remove.
-            with suppress(PermissionError):
+            # Another user's is not ours to remove, nor is what cannot be written.
+            with suppress(OSError):
                 if entry.is_dir():
                     shutil.rmtree(entry, ignore_errors=True)
                 else:

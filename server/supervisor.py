@@ -21,10 +21,14 @@ WATCH_INTERVAL_S = 0.25
 QUIET_S = 2.0
 """Without a success for so long, the canary sings."""
 LONGEST_PAUSE_S = 30.0
+SILENCE_S = 120.0
+"""Without any answer for so long while the canary waits for one, Triton works in vain."""
 STEADY_S = 10.0
 """A Triton that fails sooner than that is failing again and again."""
 _STEP_S = 0.2
 """Processor seconds of the whole server that count as getting on; an idle one uses less in ``STALL_S``."""
+_MOMENT_S = 0.001
+"""No two answers come at the same time."""
 
 
 class Supervisor:
@@ -51,7 +55,7 @@ class Supervisor:
         self._report = report
         self._singer = ThreadPoolExecutor(1, thread_name_prefix="canary")
         self._song: Future[None] | None = None
-        self._stillness = Stillness(_STEP_S)
+        self._work = self._answers = Stillness(0)
         self._opened = self._heard = 0.0
         self._pause_s = 0.0
         self._is_short = False
@@ -105,12 +109,27 @@ class Supervisor:
         if self._song is None:
             if time.monotonic() - max(self.door.last_success, self._heard) > QUIET_S and self.server.canary:
                 self._song = self._singer.submit(self.server.canary.sing)
-                self._stillness = Stillness(_STEP_S)
+                self._work, self._answers = Stillness(_STEP_S), Stillness(_MOMENT_S)
         elif self._song.done():
             self._song.result()
             self._song, self._heard = None, time.monotonic()
-        elif self._stillness.seconds(self.server.processor_s) > STALL_S:
-            raise TritonFailedError(f"Triton owes an answer, and has done nothing for {STALL_S:g} s")
+        else:
+            self._judge_silence()
+
+    def _judge_silence(self) -> None:
+        """While the canary waits for an answer: is Triton busy with others, or dead?
+
+        Raises:
+            TritonFailedError: it is dead.
+        """
+        # Other people's models may wait for more than a processor: at most twice as long as at first.
+        patience_s = max(STALL_S, 2 * self.server.first_song_s)
+        idle_s = self._work.seconds(self.server.processor_s)
+        silent_s = self._answers.seconds(self.door.last_success)
+        if min(idle_s, silent_s) > patience_s:
+            raise TritonFailedError(f"Triton owes an answer, and has done nothing for {patience_s:.3g} s")
+        if silent_s > SILENCE_S:
+            raise TritonFailedError(f"Triton works, but has answered nobody for {SILENCE_S:g} s")
 
     def _heal(self, error: ServerError) -> None:
         """Start Triton anew, with longer and longer pauses where it fails again and again."""

@@ -18,22 +18,28 @@ STALL_S = 3.0
 """At work for so long without getting on: stuck. A starved process still gets some processor time."""
 _STEP_S = 0.03
 """The kernel counts in ticks of 10 ms."""
+_LOOK_S = 1.0
+"""No more counts between two looks: a watcher that was frozen has seen nothing."""
 
 
 class Stillness:
-    """For how long a processor clock has all but stood still."""
+    """For how long a clock, such as that of processor time, has all but stood still."""
 
     def __init__(self, step_s: float) -> None:
-        """Begin to watch; ``step_s`` is the processor time, in seconds, that counts as getting on."""
+        """Begin to watch; ``step_s`` is by how much the clock must change, in seconds, to get on."""
         self._step_s = step_s
-        self._used, self._since = -step_s, 0.0
+        self._shown = -step_s
+        self._looked, self._still_s = time.monotonic(), 0.0
 
-    def seconds(self, used: float) -> float:
-        """Seconds since the clock, which now shows ``used`` seconds, last got on."""
+    def seconds(self, shown: float) -> float:
+        """Seconds for which we saw the clock, which now shows ``shown`` seconds, stand still."""
         now = time.monotonic()
-        if used - self._used >= self._step_s:
-            self._used, self._since = used, now
-        return now - self._since
+        self._still_s += min(now - self._looked, _LOOK_S)
+        self._looked = now
+        # A sum over processes gets less when one ends.
+        if abs(shown - self._shown) >= self._step_s:
+            self._shown, self._still_s = shown, 0.0
+        return self._still_s
 
 
 class Vitals:
@@ -50,13 +56,17 @@ class Vitals:
         """
         self._triton = triton
         self._pulses = pulses
-        self._fixed = [] if models_change else triton.children(recursive=True)
+        # Not their children: what a model starts for itself may come and go.
+        self._fixed = [] if models_change else triton.children()
         self._known: dict[int, psutil.Process] = {process.pid: process for process in self._fixed}
         self._batches: dict[tuple[int, float], Stillness] = {}
 
     def fault(self) -> str | None:
         """What is wrong with a model process; None where nothing is."""
-        pulses = read_pulses(self._pulses)
+        try:
+            pulses = read_pulses(self._pulses)
+        except FileNotFoundError:
+            return f"somebody has removed {self._pulses}, where model processes show that they live"
         for process in self._fixed:
             if _status(process) is None:
                 return f"model process {process.pid} ended"

@@ -20,7 +20,7 @@ SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 INFERENCE = ("ModelInfer", "ModelStreamInfer")
 """Of other calls Triton's UNAVAILABLE may mean that it does not want to: to load a model, for one."""
 
-_STUB_DIED = "is not healthy"
+STUB_DIED = "is not healthy"
 """In an INTERNAL: "Stub process 'NAME' is not healthy.", where the process of a model died."""
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 """Tells gRPC clients that retry on their own not to (gRFC A6)."""
@@ -178,6 +178,6 @@ def _refusal(error: grpc.aio.AioRpcError, method: str) -> Refusal:
         if any(words in details.lower() for words in QUEUE_FULL_WORDS):
             return Refusal(code, details, Reason.OVERLOADED, (*metadata, _NO_RETRY))
         return restarting(details, metadata)
-    if method in INFERENCE and code is grpc.StatusCode.INTERNAL and _STUB_DIED in details:
+    if method in INFERENCE and code is grpc.StatusCode.INTERNAL and STUB_DIED in details:
         return restarting(details, metadata)
     return Refusal(code, details, None, metadata)

@@ -16,6 +16,9 @@ import psutil
 from server.leftovers import SHARED_MEMORY, group_members
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+PYTHON_CONFIGURATION = """backend: "python"
+input { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } output { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] }
+instance_group { count: 1 kind: KIND_CPU }"""
 READY = re.compile(r"adlens server ready at (127\.0\.0\.1:\d+) after [\d.]+ s, serving .*\n")
 
 
@@ -25,6 +28,22 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     return bool(condition())
+
+
+def add_python(repository: Path, name: str, work: str, more: str = "") -> None:
+    """Write a model of Triton's Python backend that does ``work`` for each request, and echoes it."""
+    path = repository / name / "1" / "model.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"""import time
+import triton_python_backend_utils as pb
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(pb.get_input_tensor_by_name(request, "X")) for request in requests]
+    def answer(self, tensor):
+        {work}
+        return pb.InferenceResponse([pb.Tensor("Y", tensor.as_numpy())])
+""")
+    (repository / name / "config.pbtxt").write_text(PYTHON_CONFIGURATION + more)
 
 
 class Launched:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
@@ -19,6 +20,7 @@ from adlens import contract
 from server import canary
 from server.errors import TritonFailedError
 from server.launcher import Server
+from tests.server.launched import add_python, wait_until
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CARD = contract.ModelCard(
@@ -139,3 +141,19 @@ def test_a_server_that_breaks_the_contract_is_not_ready(
     shutil.move(built / contract.DETECT_FACES, tmp_path / "served" / contract.DETECT_FACES)
     with pytest.raises(TritonFailedError, match=message):
         serve(tmp_path / "served")
+
+
+def test_models_that_take_no_zeros_or_give_no_single_answer_are_served_and_their_death_is_heard(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    add_python(tmp_path, "many", "", " model_transaction_policy { decoupled: true }")
+    add_python(tmp_path, "picky", 'raise ValueError("zeros make no sense")')
+    server = serve(tmp_path)
+    assert server.canary is not None
+    server.canary.sing()
+    picky = next(each for each in psutil.Process(server.pid).children() if "picky" in str(each.cmdline()))
+    picky.kill()
+    assert wait_until(lambda: picky.status() == psutil.STATUS_ZOMBIE)
+    with pytest.raises(TritonFailedError, match="model 'picky' does not run"):
+        server.canary.sing()
+    server.stop(at_once=True)  # in order it would wait for the dead, until a time limit

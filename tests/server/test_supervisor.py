@@ -6,6 +6,7 @@ Callers are the client's own connections, which try again where the door tells t
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ import pytest
 import tritonclient.grpc as triton
 
 from adlens.transport import Connection, Endpoint
+from server.supervisor import QUIET_S
+from server.vitals import STALL_S
 from tests.server.callers import Callers
-from tests.server.launched import Launched, wait_until
+from tests.server.launched import Launched, add_python, wait_until
 
 HEALED_WITHIN_S = 10
 LOOP = """(float[n, 2] X) => (float[n, 2] Y) <int64 times = {100000}, bool on = {1}> {
@@ -165,6 +168,26 @@ def test_a_model_is_reloaded_under_load_and_no_call_fails(launch: Launch, reposi
         assert wait_until(lambda: not before & {process.pid for process in server.model_processes()})
     assert callers.failures == []
     assert "failed" not in server.said
+
+
+def test_a_model_that_is_unloaded_stays_so_and_alarms_nobody(launch: Launch) -> None:
+    server = launch("--model-control")
+    with triton.InferenceServerClient(server.until_ready()) as client:
+        client.unload_model("slow", headers={"triton-grpc-protocol-admin": TOKEN})
+        time.sleep(2 * QUIET_S)
+        assert not client.is_model_ready("slow")
+    assert server.said == ""
+
+
+def test_a_model_that_waits_without_a_processor_is_not_taken_for_stuck(
+    launch: Launch, repository: Path
+) -> None:
+    shutil.rmtree(repository / "slow")
+    add_python(repository, "waits", f"time.sleep({STALL_S + 1})")
+    server = launch()
+    server.until_ready()
+    time.sleep(QUIET_S + STALL_S + 1)
+    assert server.said == ""
 
 
 def test_calls_wait_for_a_server_that_starts(launch: Launch, free_port: int) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from server.backends.pulse import FOLDER_VARIABLE
-from server.vitals import STALL_S, Vitals
+from server.vitals import STALL_S, Stillness, Vitals
 from tests.server.launched import CHECKOUT, wait_until
 
 WORK = {
@@ -20,6 +20,7 @@ WORK = {
     "deadlocked": "with pulse.beating(): time.sleep(60)",
     "busy": "with pulse.beating(): any(range(10**9) and 0 for _ in iter(int, 1))",
     "ended in order": "time.sleep(1); pulse.end()",
+    "idle, with a helper": "import subprocess; subprocess.run(['sleep', '2']); time.sleep(60)",
 }
 Start = Callable[[str], tuple[Vitals, subprocess.Popen[bytes]]]
 
@@ -75,3 +76,30 @@ def test_a_stopped_process_is_seen_at_once(start: Start) -> None:
     vitals, process = start("idle")
     psutil.Process(process.pid).suspend()
     assert wait_until(lambda: vitals.fault() == f"model process {process.pid} is stopped", 1)
+
+
+def test_what_a_model_process_starts_for_itself_may_end(start: Start, tmp_path: Path) -> None:
+    _, process = start("idle, with a helper")
+    model = psutil.Process(process.pid)
+    assert wait_until(model.children)
+    vitals = Vitals(psutil.Process(), tmp_path, models_change=False)
+    assert wait_until(lambda: not model.children())
+    assert vitals.fault() is None
+    process.kill()
+    process.wait()
+    assert vitals.fault() == f"model process {process.pid} ended"
+
+
+def test_a_lost_folder_of_pulses_is_a_fault(tmp_path: Path) -> None:
+    vitals = Vitals(psutil.Process(), tmp_path / "gone", models_change=True)
+    assert vitals.fault() == (
+        f"somebody has removed {tmp_path / 'gone'}, where model processes show that they live"
+    )
+
+
+def test_a_watcher_that_was_frozen_blames_nobody() -> None:
+    stillness = Stillness(0.03)
+    assert stillness.seconds(5.0) == 0
+    time.sleep(1.5)
+    assert stillness.seconds(5.0) <= 1
+    assert stillness.seconds(4.0) == 0, "a process that ended takes its time along"
