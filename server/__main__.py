@@ -3,16 +3,19 @@
 ``python -m server -- COMMAND`` serves for as long as COMMAND runs, with ADLENS_URL naming the server.
 
 Where Triton fails it is started again, and standard error says why. Exit status: 0 stopped as asked,
-2 wrong usage, 3 the server could not start; with a COMMAND, its own.
+2 wrong usage, 3 the server could not start; with a COMMAND, its own (128 + N where signal N ended it),
+and 130 where that was not waited for.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -25,19 +28,26 @@ from server.errors import AddressError, ServerError
 from server.launcher import LOG_LEVELS, ServerOptions, free_port, loopback
 from server.supervisor import WATCH_INTERVAL_S, Supervisor
 
-FAILED = 3
+FAILED, INTERRUPTED = 3, 130
+SAME_SIGNAL_S = 0.5
+"""``timeout`` of GNU coreutils signals its command and then the whole group: that is one signal, not two."""
 DEFAULTS = ServerOptions()
+PORT = click.IntRange(0, 65535)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "ADLENS_SERVER", "show_default": True})
 @click.option("--host", default=DEFAULTS.host, help="Address to listen on; of this machine only.")
-@click.option("--grpc-port", default=DEFAULTS.grpc_port, help="0 for any free one.")
-@click.option("--metrics-port", default=DEFAULTS.metrics_port, help="Prometheus metrics; 0 for any free one.")
+@click.option("--grpc-port", type=PORT, default=DEFAULTS.grpc_port, help="0 for any free one.")
+@click.option(
+    "--metrics-port",
+    type=PORT,
+    default=DEFAULTS.metrics_port,
+    help="Prometheus metrics; 0 for any free one.",
+)
 @click.option("--profile", help="Take configs/PROFILE.pbtxt of each model that has it.")
 @click.option(
     "--model-repository",
-    "repositories",
     multiple=True,
     type=click.Path(path_type=Path),
     default=DEFAULTS.repositories,
@@ -46,7 +56,6 @@ PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--model",
-    "models",
     multiple=True,
     help="Serve only this one and its steps; several times.",
     show_default="all",
@@ -60,12 +69,20 @@ PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
     "arguments are visible to all users of a machine.",
 )
 @click.option(
-    "--max-in-flight", default=DoorOptions.max_in_flight, help="Inferences at once; more are refused."
+    "--max-in-flight",
+    type=click.IntRange(min=1),
+    default=DoorOptions.max_in_flight,
+    help="Inferences at once; more are refused.",
 )
 @click.option("--tls-certificate", type=PEM, help="Speak TLS only, as who this PEM file says.")
 @click.option("--tls-key", type=PEM, help="Its key.")
 @click.option("--tls-clients", type=PEM, help="Let in only whom these authorities have certified.")
-@click.option("--drain", "drain_s", default=30.0, help="Seconds given, at the end, to what is under way.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    help="Seconds given, at the end, to what is under way.",
+)
 @click.option(
     "--log-level", type=click.Choice(LOG_LEVELS), default=DEFAULTS.log_level, help="Of Triton's log."
 )
@@ -75,15 +92,15 @@ def main(
     grpc_port: int,
     metrics_port: int,
     profile: str | None,
-    repositories: tuple[Path, ...],
-    models: tuple[str, ...],
+    model_repository: tuple[Path, ...],
+    model: tuple[str, ...],
     model_control: bool,
     admin_token: str | None,
     max_in_flight: int,
     tls_certificate: Path | None,
     tls_key: Path | None,
     tls_clients: Path | None,
-    drain_s: float,
+    drain: float,
     log_level: str,
     command: tuple[str, ...],
 ) -> None:
@@ -91,12 +108,14 @@ def main(
 
     Each option may be given as an environment variable too, such as ADLENS_SERVER_GRPC_PORT.
     """
+    if command and shutil.which(command[0]) is None:
+        raise click.UsageError(f"COMMAND '{command[0]}' is no program that can be found and run")
     options = ServerOptions(
         host=host,
         metrics_port=metrics_port,
         profile=profile,
-        repositories=repositories,
-        models=models,
+        repositories=model_repository,
+        models=model,
         model_control=model_control,
         log_level=log_level,
     )
@@ -111,26 +130,36 @@ def main(
     except AddressError as error:
         _fail(error)
     began = time.monotonic()
-    supervisor = Supervisor(options, door, lambda line: click.echo(f"adlens server {line}", err=True))
-    _stop_on_signals(supervisor)
+    supervisor = Supervisor(options, door, lambda line: _say(f"adlens server {line}", err=True))
+    signals = _Signals(supervisor)
     try:
+        signals.heed()
         supervisor.start()
-        click.echo(ready_line(supervisor, time.monotonic() - began), err=bool(command))
+        _say(ready_line(supervisor, time.monotonic() - began), err=bool(command))
         if command:
             sys.exit(_run(command, supervisor))
         while True:
             supervisor.tend()
             time.sleep(WATCH_INTERVAL_S)
     except KeyboardInterrupt:
-        click.echo("stopping", err=True)
+        _say("stopping", err=True)
+        if command:
+            sys.exit(INTERRUPTED)
     except ServerError as error:
         _fail(error)
     finally:
-        supervisor.stop(drain_s)
+        signals.ending = True
+        supervisor.stop(drain)
+
+
+def _say(line: str, *, err: bool) -> None:
+    """Print; a server goes on where nobody reads what it says any longer."""
+    with suppress(OSError):
+        click.echo(line, err=err)
 
 
 def _fail(error: ServerError) -> NoReturn:
-    click.echo(f"error: {error}", err=True)
+    _say(f"error: {error}", err=True)
     sys.exit(FAILED)
 
 
@@ -148,7 +177,8 @@ def _run(command: tuple[str, ...], supervisor: Supervisor) -> int:
     try:
         while True:
             try:
-                return process.wait(WATCH_INTERVAL_S)
+                status = process.wait(WATCH_INTERVAL_S)
+                return status if status >= 0 else 128 - status
             except subprocess.TimeoutExpired:
                 supervisor.tend()
     finally:
@@ -165,19 +195,26 @@ def ready_line(supervisor: Supervisor, ready_s: float) -> str:
     return line
 
 
-def _stop_on_signals(supervisor: Supervisor) -> None:
-    """Make the first Ctrl-C or SIGTERM stop the server in order, and the second kill it."""
+class _Signals:
+    """Ctrl-C and SIGTERM: stop the server in order, or where it is ``ending`` already, kill it."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, abort)
-        raise KeyboardInterrupt
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.ending = False
+        self._supervisor = supervisor
+        self._last = -SAME_SIGNAL_S
 
-    def abort(number: int, frame: FrameType | None) -> None:
-        supervisor.abort()
+    def heed(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        is_same, self._last = now - self._last < SAME_SIGNAL_S, now
+        if is_same:
+            return
+        if not self.ending:
+            raise KeyboardInterrupt
+        self._supervisor.abort()
 
 
 if __name__ == "__main__":

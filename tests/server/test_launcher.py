@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import tritonclient.grpc as triton
 
-from server.errors import AddressError, MissingModelError, TritonFailedError
+from server.errors import AddressError, MissingModelError, ServerError, TritonFailedError
 from server.launcher import Server, ServerOptions
 from server.leftovers import SHARED_MEMORY, group_members
 from tests.server.launched import CHECKOUT, Launched, wait_until
@@ -112,15 +114,97 @@ def test_a_model_that_does_not_load_is_told_with_triton_s_reason(
     assert list(SHARED_MEMORY.glob(f"{server.name}*")) == []
 
 
-def test_options_may_be_given_as_environment_variables() -> None:
-    environment = {**os.environ, "ADLENS_SERVER_HOST": "192.0.2.1"}
+def test_a_signal_while_the_server_ends_after_its_command_hastens_the_end(repository: Path) -> None:
+    launched = Launched("--model-repository", str(repository), "--", "sleep", "2")
+    try:
+        assert wait_until(lambda: "ready at" in launched.said)
+        launcher = psutil.Process(launched.process.pid)
+        hanging = next(each for each in launcher.children() if each.name() == "tritonserver")
+        hanging.suspend()
+        assert wait_until(lambda: launcher.children() == [hanging])
+        launched.process.send_signal(signal.SIGINT)
+        assert launched.process.wait(5) == 0
+        assert launched.left_behind(hanging.pid) == []
+    finally:
+        launched.kill()
+
+
+@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -KILL $$", 128 + 9)])
+def test_a_command_s_status_is_passed_on(repository: Path, command: str, status: int) -> None:
+    launched = Launched("--model-repository", str(repository), "--", "sh", "-c", command)
+    assert launched.end()[0] == status
+    launched.kill()
+
+
+def test_a_command_that_was_interrupted_has_not_succeeded(repository: Path) -> None:
+    launched = Launched("--model-repository", str(repository), "--", "sleep", "60")
+    assert wait_until(lambda: "ready at" in launched.said)
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.end()[0] == 130
+    launched.kill()
+
+
+def test_a_server_that_nobody_listens_to_heals_all_the_same(repository: Path) -> None:
+    unread, stderr = os.pipe()
+    os.close(unread)
+    command = [sys.executable, "-m", "server", "--grpc-port", "0", "--metrics-port", "0"]
+    command += ["--model-repository", str(repository)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=stderr) as process:
+        os.close(stderr)
+        assert process.stdout is not None
+        assert b"ready" in process.stdout.readline()
+        launcher = psutil.Process(process.pid)
+        (first,) = launcher.children()
+        first.kill()
+        assert wait_until(lambda: first not in launcher.children() and launcher.children())
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("gone", "cannot be started: .*gone.*TMPDIR"), ("long" * 25, "too long; set TMPDIR")],
+)
+def test_a_bad_temporary_folder_is_named_with_the_remedy(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, message: str
+) -> None:
+    (tmp_path / ("long" * 25)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    with pytest.raises(ServerError, match=message):
+        Server(ServerOptions(metrics_port=0, repositories=(repository,), private=True)).start()
+    assert list((tmp_path / ("long" * 25)).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status", "message"),
+    [
+        ("HOST", "192.0.2.1", 3, "error: --host 192.0.2.1 is not an address of this machine alone"),
+        ("MODEL_REPOSITORY", "/gone", 3, "/gone"),
+        ("GRPC_PORT", "65536", 2, "65536 is not in the range"),
+        ("DRAIN", "-1", 2, "-1.0 is not in the range"),
+        ("MAX_IN_FLIGHT", "0", 2, "0 is not in the range"),
+    ],
+)
+def test_options_may_be_given_as_environment_variables_and_bad_ones_are_named(
+    variable: str, value: str, status: int, message: str
+) -> None:
+    ports = {"ADLENS_SERVER_GRPC_PORT": "0", "ADLENS_SERVER_METRICS_PORT": "0"}
     ended = subprocess.run(
         [sys.executable, "-m", "server"],
         cwd=CHECKOUT,
-        env=environment,
+        env={**os.environ, **ports, f"ADLENS_SERVER_{variable}": value},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 3
-    assert ended.stderr.startswith("error: --host 192.0.2.1 is not an address of this machine alone")
+    assert ended.returncode == status
+    assert message in ended.stderr
+
+
+def test_a_command_that_does_not_exist_is_named_before_anything_starts(repository: Path) -> None:
+    launched = Launched("--model-repository", str(repository), "--", "no-such-program")
+    status, said = launched.end()
+    launched.kill()
+    assert status == 2
+    assert "'no-such-program'" in said
+    assert "ready" not in said
