@@ -105,8 +105,12 @@ class Server:
         """Of the gRPC endpoint: ``host:port``, or ``unix:PATH`` of a private one."""
         if self.options.private:
             return f"unix:{self._socket}:{SOCKET_PORT}"
-        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
-        return f"{host}:{self.options.grpc_port}"
+        return f"{self._url_host}:{self.options.grpc_port}"
+
+    @property
+    def _url_host(self) -> str:
+        host = self.options.host
+        return f"[{host}]" if ":" in host else host
 
     @property
     def _socket(self) -> Path:
@@ -117,7 +121,7 @@ class Server:
     @property
     def metrics_url(self) -> str:
         """Where Prometheus finds the metrics."""
-        return f"http://{self.options.host}:{self.options.metrics_port}/metrics"
+        return f"http://{self._url_host}:{self.options.metrics_port}/metrics"
 
     @property
     def pid(self) -> int:
@@ -208,9 +212,10 @@ class Server:
             f"--backend-config=python,shm-region-prefix-name={self.name}-",
             f"--cache-directory={installation.caches}",
             "--allow-http=false",
-            f"--grpc-address={f'unix:{self._socket}' if options.private else options.host}",
+            f"--grpc-address={f'unix:{self._socket}' if options.private else self._url_host}",
             f"--grpc-port={SOCKET_PORT if options.private else options.grpc_port}",
-            f"--metrics-address={options.host}",
+            # To libevhtp, which serves the metrics, anything else is an IPv4 address.
+            f"--metrics-address={'ipv6:' if ':' in options.host else ''}{options.host}",
             f"--metrics-port={options.metrics_port}",
             "--allow-gpu-metrics=false",  # they need NVIDIA's DCGM, which pip does not bring
             "--exit-on-error=true",

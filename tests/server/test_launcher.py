@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from server.errors import AddressError, MissingModelError, ServerError, TritonFailedError
-from server.launcher import Server, ServerOptions
+from server.launcher import Server, ServerOptions, free_port
 from server.leftovers import SHARED_MEMORY, group_members
 from tests.server.launched import CHECKOUT, Launched, wait_until
 
@@ -89,6 +90,20 @@ def test_a_port_in_use_is_named_with_the_flag_that_changes_it(free_port: int, re
 def test_only_addresses_of_this_machine_are_served(host: str, repository: Path) -> None:
     with pytest.raises(AddressError, match="not an address of this machine alone"):
         Server(ServerOptions(host=host, repositories=(repository,))).start()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_calls_and_metrics_are_answered_where_the_server_says(host: str, repository: Path) -> None:
+    try:
+        free_port(host, 0, "--grpc-port")
+    except AddressError:
+        pytest.skip(f"this machine has no {host}")
+    options = ServerOptions(host=host, grpc_port=0, metrics_port=0, repositories=(repository,))
+    with Server(options) as server:
+        with triton.InferenceServerClient(server.url) as client:
+            assert client.is_model_ready("tiny")
+        with urllib.request.urlopen(server.metrics_url) as answer:  # noqa: S310 - http
+            assert b"nv_inference_count" in answer.read()
 
 
 def test_weights_that_are_not_built_are_named_with_the_remedy(tmp_path: Path) -> None:
