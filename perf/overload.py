@@ -162,9 +162,7 @@ def _multiples(context: click.Context, parameter: click.Parameter, value: str) -
 @click.option("--loads", default="0.5,1,2,4", callback=_multiples, help="Multiples of the peak.")
 @click.option("--in-flight", default=16, help="At the peak.")
 @click.option("--seconds", default=20.0, help="That each run is counted.")
-@click.option(
-    "--deadline", "deadline_s", default=10.0, help="Seconds that an answer may take."
-)
+@click.option("--deadline", "deadline_s", default=10.0, help="Seconds that an answer may take.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the curve into this PNG.")
 def main(
     folder: Path,
