@@ -172,4 +172,5 @@ class Supervisor:
 
     def abort(self) -> None:
         """Kill all processes at once; a ``stop()`` under way then ends. Safe in a signal handler."""
+        self.door.abort()
         self.server.abort()

@@ -57,7 +57,9 @@ class Vitals:
         self._triton = triton
         self._pulses = pulses
         # Not their children: what a model starts for itself may come and go.
-        self._fixed = [] if models_change else triton.children()
+        children = [] if models_change else triton.children()
+        # Nor those that ended before: some only tell a configuration, and wait to be buried.
+        self._fixed = [process for process in children if _status(process)]
         self._known: dict[int, psutil.Process] = {process.pid: process for process in self._fixed}
         self._batches: dict[tuple[int, float], Stillness] = {}
 

@@ -79,6 +79,11 @@ class Door:
         """Send callers elsewhere, and finish what is running; after ``grace_s`` seconds, cancel it."""
         self._do(self._guard.drain(grace_s))
 
+    def abort(self) -> None:
+        """Cancel what is running, so that a ``drain`` under way ends. Safe in a signal handler."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._guard.abort(), self._loop)
+
     def stop(self) -> None:
         """Cancel what is running, and listen no longer; any number of times."""
         if self._loop is not None:

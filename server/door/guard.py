@@ -173,6 +173,10 @@ class Guard:
         await self._server.stop(grace_s - notice_s)
         await self._hang_up()
 
+    async def abort(self) -> None:
+        """Cancel what is running; the shorter of two graces holds."""
+        await self._server.stop(0)
+
     def _handlers(self) -> list[grpc.GenericRpcHandler]:
         own = {
             "ServerLive": self._server_live,

@@ -21,7 +21,7 @@ REFUSED = {
     "039_truncated_app14.jpg": ("BadImage", "broken: 1 stray bytes at byte 21834"),
     "044_truncated.gif": ("BadImage", "broken: image file is truncated"),
     "058_corrupted.png": ("BadImage", "not a picture, or a broken one"),
-    "061_truncated.jpg": ("BadImage", "truncated: a segment at byte 395"),
+    "061_truncated.jpg": ("BadImage", "truncated: a segment at byte 393"),
     "063_cat-3449999_640_grayscale_8bit.jpg": ("BadImage", "a lossless JPEG"),
     "080_face_cut50.jpg": ("BadImage", "truncated: no end-of-image marker"),
     "086_empty.jpg": ("BadImage", "empty: 0 bytes"),

@@ -549,6 +549,18 @@ class TestDrain:
             with pytest.raises(errors.ServerError):
                 running.result(1)
 
+    def test_a_drain_that_takes_too_long_is_cut_short(self, triton: Server, enter: Enter) -> None:
+        door = enter(triton)
+        with connect(door) as connection, ThreadPoolExecutor(2) as pool:
+            running = pool.submit(connection.infer, "work", work(5))
+            assert busy(door, 1)
+            draining = pool.submit(door.drain, 30)
+            time.sleep(0.3)
+            door.abort()
+            draining.result(2)
+            with pytest.raises(errors.ServerError):
+                running.result(1)
+
     def test_of_two_servers_one_after_the_other_is_replaced_and_no_call_fails(
         self, triton: Server, enter: Enter
     ) -> None:
