@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from server.backends.cancellation import answer_those_who_wait
 from server.backends.configuration import (
     InvalidConfigurationError,
     boolean_parameter,
@@ -88,9 +87,9 @@ class TritonPythonModel:
         self.split = pipeline.split_outputs(configuration)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request that somebody waits for, running as one batch all that pass the checks."""
+        """Answer each request, running as one batch all that pass the checks."""
         with self.pulse.beating():
-            return answer_those_who_wait(requests, self._answers)
+            return self._answers(requests)
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         checked = [self._checked(request) for request in requests]

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from server.backends.cancellation import answer_those_who_wait
 from server.backends.configuration import version_folder
 from server.backends.isolation import BadRequestError, run_isolated
 from server.backends.onnxruntime import signature
@@ -72,13 +71,10 @@ class TritonPythonModel:
         self.batches = configuration["max_batch_size"] > 0
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request that somebody waits for, running them as one batch where the model batches."""
-        with self.pulse.beating():
-            return answer_those_who_wait(requests, self._answers)
-
-    def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
+        """Answer each request, running them as one batch where the model batches."""
         groups = [requests] if self.batches else [[request] for request in requests]
-        answers = [answer for group in groups for answer in run_isolated(group, self._run)]
+        with self.pulse.beating():
+            answers = [answer for group in groups for answer in run_isolated(group, self._run)]
         return [_response(answer) for answer in answers]
 
     def finalize(self) -> None:
