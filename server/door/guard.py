@@ -85,7 +85,6 @@ class Guard:
         self._draining = False
         self._news = asyncio.Event()  # set while nobody need wait
         self._held = 0
-        self._unheard: set[asyncio.Task[bytes]] = set()
         self._slots = asyncio.Semaphore(options.max_in_flight)
         self._quarantine = Quarantine()
         self._serving = False
@@ -208,40 +207,16 @@ class Guard:
         ]
 
     async def _infer(self, context: Context) -> bytes:
-        """An answer. Where the caller goes meanwhile, Triton goes on, and the place is taken until it ends.
-
-        Triton 24.10 may crash where an ensemble with parallel steps is cancelled: a step that ends later
-        answers to a request that is no more.
-        """
-        handed_over = asyncio.Event()
-        work = asyncio.create_task(self._admitted(context, handed_over))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            if handed_over.is_set():
-                self._unheard.add(work)
-                work.add_done_callback(self._forget)
-            else:
-                work.cancel()
-            raise
-
-    def _forget(self, work: asyncio.Task[bytes]) -> None:
-        self._unheard.discard(work)
-        if not work.cancelled():
-            work.exception()  # nobody waits for it
-
-    async def _admitted(self, context: Context, handed_over: asyncio.Event) -> bytes:
         async with self._slot():
             body = await _read(context)
             flaws.check(body)
             async with self._quarantine.admit(body):
-                return await self._run(body, context, handed_over)
+                return await self._run(body, context)
 
-    async def _run(self, body: bytes, context: Context, handed_over: asyncio.Event) -> bytes:
+    async def _run(self, body: bytes, context: Context) -> bytes:
         triton = await self._connection()
         running = Running(time.monotonic(), body)
         self.running.add(running)
-        handed_over.set()
         try:
             answer = await triton.ask("ModelInfer", body, context)
         except Refusal as refusal:

@@ -87,13 +87,14 @@ class Triton:
         self._follower.cancel()
 
     async def ask(self, method: str, request: bytes, context: Context) -> bytes:
-        """Answer of a call with one request and one answer; an inference has no deadline (``Guard``).
+        """Answer of a call with one request and one answer, within the caller's deadline.
 
         Raises:
             Refusal: it failed.
         """
-        timeout_s = None if method in INFERENCE else context.time_remaining()
-        call = self._calls[method](request, timeout=timeout_s, metadata=_metadata_from(context))
+        call = self._calls[method](
+            request, timeout=context.time_remaining(), metadata=_metadata_from(context)
+        )
         try:
             answer: bytes = await call
         except grpc.aio.AioRpcError as error:

@@ -80,17 +80,22 @@ def test_a_refusal_is_quick_and_says_overloaded(open_door: OpenDoor, demo: dict[
     assert np.median(refused_s) < 0.1
 
 
-def test_callers_who_have_gone_do_no_harm(open_door: OpenDoor, demo: dict[str, Path]) -> None:
-    """Triton 24.10 may crash where an ensemble is cancelled, so the door lets it finish."""
+def test_nothing_is_computed_for_callers_who_have_gone(open_door: OpenDoor, demo: dict[str, Path]) -> None:
+    """Thirty pictures that nobody waits for any longer cost the next caller little."""
     jpeg = np.fromfile(demo["astronaut"], np.uint8)[np.newaxis]
     with Connection(Endpoint(open_door(), timeout_s=TIMEOUT_S, retries=0)) as connection:
 
         def ask(timeout_s: float) -> None:
             connection.infer(contract.RECOMMEND_PRODUCTS, {contract.IMAGE: jpeg}, timeout_s)
 
-        for round_s in (0.1, 0.5):
-            with ThreadPoolExecutor(20) as pool:
-                hasty = [pool.submit(ask, round_s) for _ in range(20)]
-            kinds = Counter(type(each.exception()) for each in hasty)
-            assert kinds[Timeout] >= 10, kinds
-            ask(TIMEOUT_S)
+        ask(TIMEOUT_S)
+        began = time.perf_counter()
+        ask(TIMEOUT_S)
+        one_s = time.perf_counter() - began
+        with ThreadPoolExecutor(30) as pool:
+            hasty = [pool.submit(ask, 2 * one_s) for _ in range(30)]
+        kinds = Counter(type(each.exception()) for each in hasty)
+        assert kinds[Timeout] >= 20, kinds
+        began = time.perf_counter()
+        ask(TIMEOUT_S)
+        assert time.perf_counter() - began < one_s * kinds[Timeout] / 4

@@ -28,7 +28,7 @@ MOST_ANSWER_MS = 100.0
 ROUNDS = 7
 BUSY = 3
 """Allowed for machines that others use at the same time."""
-MOST_GROWTH = 0.05
+MOST_GROWTH = 0.10
 
 
 def milliseconds(call: Callable[[], object]) -> float:

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
+from server.backends.cancellation import Absentees
 from server.backends.configuration import (
     InvalidConfigurationError,
     boolean_parameter,
@@ -83,13 +84,14 @@ class TritonPythonModel:
         except InvalidConfigurationError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self.pulse = Pulse()
+        self.absentees = Absentees(configuration)
         self.outputs = [entry["name"] for entry in configuration["output"]]
         self.split = pipeline.split_outputs(configuration)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request, running as one batch all that pass the checks."""
+        """Answer each request that somebody waits for, running as one batch all that pass the checks."""
         with self.pulse.beating():
-            return self._answers(requests)
+            return self.absentees.answer_others(requests, self._answers)
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         checked = [self._checked(request) for request in requests]

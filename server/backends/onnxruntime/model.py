@@ -22,6 +22,7 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
+from server.backends.cancellation import Absentees
 from server.backends.configuration import version_folder
 from server.backends.isolation import BadRequestError, run_isolated
 from server.backends.onnxruntime import signature
@@ -66,15 +67,19 @@ class TritonPythonModel:
         except Exception as error:
             raise pb_utils.TritonModelException(_native(error)) from error
         self.pulse = Pulse()
+        self.absentees = Absentees(configuration)
         self.batcher = Batcher(configuration, model)
         self.states = States(configuration)
         self.batches = configuration["max_batch_size"] > 0
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request, running them as one batch where the model batches."""
-        groups = [requests] if self.batches else [[request] for request in requests]
+        """Answer each request that somebody waits for, running them as one batch where the model batches."""
         with self.pulse.beating():
-            answers = [answer for group in groups for answer in run_isolated(group, self._run)]
+            return self.absentees.answer_others(requests, self._answers)
+
+    def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
+        groups = [requests] if self.batches else [[request] for request in requests]
+        answers = [answer for group in groups for answer in run_isolated(group, self._run)]
         return [_response(answer) for answer in answers]
 
     def finalize(self) -> None:
