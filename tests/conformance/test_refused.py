@@ -20,12 +20,6 @@ CPU = 'backend: "onnxruntime" instance_group { count: 1 kind: KIND_CPU } '
 X = 'input { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } '
 Y = 'output { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] } '
 NEGATION = "(float[n, 2] X) => (float[n, 2] Y) { Y = Neg(X) }"
-WARMUP = """
-model_warmup {
-  name: "once" batch_size: 1
-  inputs { key: "X" value { data_type: TYPE_INT64 dims: [ 2 ] zero_data: true } }
-}
-"""
 OPENVINO = 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } } '
 
 ONNX = {
@@ -39,11 +33,6 @@ ONNX = {
     "decoupled": (
         NEGATION,
         CPU + "max_batch_size: 4 " + X + Y + "model_transaction_policy { decoupled: true }",
-    ),
-    "fails_to_warm_up": (
-        "(int64[n, 2] X) => (float[n, 2] Y) <float[1] table = {0.0}, int64[1] nine = {9}> "
-        "{ PLACE = Add(X, nine) Y = Gather(table, PLACE) }",
-        CPU + "max_batch_size: 4 " + X.replace("FP32", "INT64") + Y + WARMUP,
     ),
 }
 
@@ -70,7 +59,6 @@ REASONS = {
     "other_input": "unexpected inference input 'Z', allowed inputs are: X",
     "no_library": "onnx runtime error 1: Failed to load library /no/library.so",
     "decoupled": "unable to load model 'decoupled', 'decoupled' needs the native backend",
-    "fails_to_warm_up": "onnx runtime error 2: Non-zero status code returned while running Gather node",
     "no_onnx": "onnx runtime error 7: Load model from .*/no_onnx/1/model.onnx failed:Protobuf parsing failed",
     "mixed": "Failed to load model file.*pipeline requires a CUDA-capable GPU",
     "unbatched": "'max_batch_size: 0' needs the native dali backend",

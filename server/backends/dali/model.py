@@ -39,6 +39,7 @@ from server.backends.configuration import (
 )
 from server.backends.isolation import BadRequestError, forgetful, run_isolated, run_together
 from server.backends.pulse import Pulse
+from server.backends.warmup import rehearse
 
 Array = npt.NDArray[Any]
 Sample = dict[str, Array]
@@ -87,6 +88,7 @@ class TritonPythonModel:
         self.absentees = Absentees(configuration)
         self.outputs = [entry["name"] for entry in configuration["output"]]
         self.split = pipeline.split_outputs(configuration)
+        rehearse(configuration, folder.parent, self._answers)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request that somebody waits for, running as one batch all that pass the checks."""

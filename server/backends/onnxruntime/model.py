@@ -29,6 +29,7 @@ from server.backends.onnxruntime import signature
 from server.backends.onnxruntime.batch import Batcher, SplitError, Tensors
 from server.backends.onnxruntime.states import States
 from server.backends.pulse import Pulse
+from server.backends.warmup import rehearse
 
 
 class TritonPythonModel:
@@ -71,6 +72,7 @@ class TritonPythonModel:
         self.batcher = Batcher(configuration, model)
         self.states = States(configuration)
         self.batches = configuration["max_batch_size"] > 0
+        rehearse(configuration, folder.parent, self._answers)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request that somebody waits for, running them as one batch where the model batches."""
