@@ -18,6 +18,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from adlens import contract
+from server import leftovers
 from server.supervisor import STEADY_S
 from tests.chaos.conftest import Record
 from tests.chaos.whole import calling, serving
@@ -101,7 +102,11 @@ def small_shared_memory() -> Iterator[tuple[Launched, str, Path]]:
     if not unshare or subprocess.run([*within, mount], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody mount a file system of their own (unshare)")
     with serving(wrapper=(*within, f'{mount} && exec "$0" "$@"')) as (server, url):
-        yield server, url, Path(f"/proc/{server.process.pid}/root/dev/shm")
+        yield (
+            server,
+            url,
+            Path("/proc", f"{server.process.pid}", "root") / leftovers.SHARED_MEMORY.relative_to("/"),
+        )
 
 
 def fill(file: Path) -> None:
