@@ -19,6 +19,27 @@ The way of a request, with ``N`` pictures in a batch and ``K = MAX_FACES`` face 
     PROBABILITIES float32 [N, K, L]       of each label of the model's card, L = MAX_LABELS; the columns
                                           behind the card's labels and the slots without a face are 0
 
+For the most similar face in a gallery of campaign photos, instead of the attributes::
+
+      embed_<embedder>
+    FACE_EMBEDDING float32 [N, K, D]      of length 1 (0 in slots without a face), D as in EMBEDDERS
+    FILTER        int64   [N, C, A]       which photos may be found: C = MAX_CLAUSES clauses of which each
+                                          must hold, by any of A = MAX_ALTERNATIVES ``filter_code``; a
+                                          clause of zeros holds for every photo
+      gallery
+    MATCH_SCORES  float32 [N, K, T]       cosine similarity, T = MATCHES, highest first; NO_MATCH where
+                                          fewer photos pass the filter, or the slot has no face
+    MATCH_IDS     uint8   [N, K, T, B]    the photos' ids, UTF-8, padded with zeros to B = ID_BYTES
+    MATCH_COUNT   int32   [N, 1]          photos of the gallery that pass the filter
+
+And for the offer to a customer::
+
+    CUSTOMER      float32 [N, F]          F = MAX_FEATURES, columns as in the schema, categories by place
+      uplift_offer
+    UPLIFT        float32 [N, O]          O = MAX_OFFERS, in the order of the card's labels, rest 0: by how
+                                          much the offer raises the probability to buy, -1 to 1
+    SCHEMA        uint8   [N, SCHEMA_BYTES] UTF-8 JSON, padded with spaces: features, categories, loyalty
+
 Every learned leaf also answers with CARD, uint8 [N, CARD_BYTES]: UTF-8 JSON, padded with spaces, that
 says which labels the columns stand for, which weights answered and how far they can be trusted (see
 ``ModelCard``). It is a tensor, not model metadata, so that an answer and its provenance cannot drift
@@ -29,10 +50,11 @@ Every size but the batch is fixed: a new label is a new head, and no configurati
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 # Shapes.
 CANVAS: Final = 640
@@ -45,6 +67,21 @@ MAX_LABELS: Final = 32
 """Columns of PROBABILITIES, ``L``."""
 CARD_BYTES: Final = 2048
 """Length of a CARD."""
+EMBEDDERS: Final = {"dlib": 128, "facenet": 512}
+"""Embedders of our own and their dimension, ``D``."""
+EMBEDDER: Final = "dlib"
+"""The one that is always there, and that ``match_faces`` runs."""
+MATCHES: Final = 10
+"""Photos found for a face, ``T``."""
+ID_BYTES: Final = 64
+"""Longest id of a photo in a gallery, in bytes of UTF-8."""
+NO_MATCH: Final = -2.0
+"""In MATCH_SCORES, where there is no photo; below every cosine."""
+MAX_CLAUSES: Final = 8
+MAX_ALTERNATIVES: Final = 4
+MAX_FEATURES: Final = 64
+MAX_OFFERS: Final = 8
+SCHEMA_BYTES: Final = 16 * 1024
 LANDMARK_NAMES: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """Landmarks in wire order; left and right as seen by the viewer."""
 
@@ -57,12 +94,21 @@ FACE_SCORES: Final = "FACE_SCORES"
 LANDMARKS: Final = "LANDMARKS"
 FACE_COUNT: Final = "FACE_COUNT"
 PROBABILITIES: Final = "PROBABILITIES"
+FACE_EMBEDDING: Final = "FACE_EMBEDDING"
+FILTER: Final = "FILTER"
+MATCH_SCORES: Final = "MATCH_SCORES"
+MATCH_IDS: Final = "MATCH_IDS"
+MATCH_COUNT: Final = "MATCH_COUNT"
+CUSTOMER: Final = "CUSTOMER"
+UPLIFT: Final = "UPLIFT"
+SCHEMA: Final = "SCHEMA"
 CARD: Final = "CARD"
 
 # Models.
 DECODE: Final = "decode"
 DETECT_FACES: Final = "detect_faces"
 RECOMMEND_PRODUCTS: Final = "recommend_products"
+UPLIFT_OFFER: Final = "uplift_offer"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
 
@@ -122,6 +168,27 @@ def attributes_model(backbone: str) -> str:
     return f"attributes_{backbone}"
 
 
+def embed_model(embedder: str) -> str:
+    """Name of the leaf model that runs ``embedder``."""
+    return f"embed_{embedder}"
+
+
+def gallery_model(embedder: str) -> str:
+    """Name of the leaf model that searches the photos embedded by ``embedder``."""
+    return "gallery" if embedder == EMBEDDER else f"gallery_{embedder}"
+
+
+def match_faces_model(embedder: str) -> str:
+    """Name of the ensemble that embeds by ``embedder`` and searches its gallery."""
+    return "match_faces" if embedder == EMBEDDER else f"match_faces_{embedder}"
+
+
+def filter_code(attribute: str, value: str) -> int:
+    """What FILTER says for photos whose ``attribute`` is ``value``: never 0, signed, 64 bits."""
+    digest = hashlib.sha256(f"{attribute}={value}".encode()).digest()
+    return int.from_bytes(digest[:8], "little", signed=True) or 1
+
+
 def probabilities_output(backbone: str) -> str:
     """Name under which an ensemble gives out the PROBABILITIES of ``backbone``."""
     return f"{PROBABILITIES}_{backbone.upper()}"
@@ -160,6 +227,13 @@ TENSORS: Final = {
     LANDMARKS: Tensor("FP32", (MAX_FACES, len(LANDMARK_NAMES), 2)),
     FACE_COUNT: Tensor("INT32", (1,)),
     PROBABILITIES: Tensor("FP32", (MAX_FACES, MAX_LABELS)),
+    FILTER: Tensor("INT64", (MAX_CLAUSES, MAX_ALTERNATIVES)),
+    MATCH_SCORES: Tensor("FP32", (MAX_FACES, MATCHES)),
+    MATCH_IDS: Tensor("UINT8", (MAX_FACES, MATCHES, ID_BYTES)),
+    MATCH_COUNT: Tensor("INT32", (1,)),
+    CUSTOMER: Tensor("FP32", (MAX_FEATURES,)),
+    UPLIFT: Tensor("FP32", (MAX_OFFERS,)),
+    SCHEMA: Tensor("UINT8", (SCHEMA_BYTES,)),
     CARD: Tensor("UINT8", (CARD_BYTES,)),
 }
 """Every tensor of the leaves; ensembles give some out under names of their own."""
@@ -171,6 +245,35 @@ def _some(*names: str) -> dict[str, Tensor]:
 
 _FACES: Final = (BOXES, FACE_SCORES, LANDMARKS, FACE_COUNT)
 _ATTRIBUTES: Final = tuple(map(attributes_model, BACKBONES))
+
+
+def embedding_signature(dimension: int) -> Signature:
+    """Of an embedder whose embeddings have ``dimension`` numbers."""
+    embedding = Tensor("FP32", (MAX_FACES, dimension))
+    return Signature(_some(PIXELS, LANDMARKS, FACE_COUNT), {FACE_EMBEDDING: embedding, **_some(CARD)})
+
+
+def gallery_signature(dimension: int) -> Signature:
+    """Of a gallery of such embeddings."""
+    embedding = Tensor("FP32", (MAX_FACES, dimension))
+    return Signature(
+        {FACE_EMBEDDING: embedding, **_some(FACE_COUNT, FILTER)},
+        _some(MATCH_SCORES, MATCH_IDS, MATCH_COUNT, CARD),
+    )
+
+
+def match_faces_signature(embedder: str, dimension: int) -> Signature:
+    """Of the ensemble of both."""
+    cards = (DETECT_FACES, embed_model(embedder), gallery_model(embedder))
+    return Signature(
+        _some(IMAGE, FILTER),
+        _some(PICTURE_SIZE, *_FACES)
+        | {FACE_EMBEDDING: Tensor("FP32", (MAX_FACES, dimension))}
+        | _some(MATCH_SCORES, MATCH_IDS, MATCH_COUNT)
+        | {card_output(model): TENSORS[CARD] for model in cards},
+    )
+
+
 MODELS: Final = {
     DECODE: Signature(_some(IMAGE), _some(PIXELS, PICTURE_SIZE)),
     DETECT_FACES: Signature(_some(PIXELS), _some(*_FACES, CARD)),
@@ -181,8 +284,12 @@ MODELS: Final = {
         | {probabilities_output(backbone): TENSORS[PROBABILITIES] for backbone in BACKBONES}
         | {card_output(model): TENSORS[CARD] for model in (DETECT_FACES, *_ATTRIBUTES)},
     ),
+    embed_model(EMBEDDER): embedding_signature(EMBEDDERS[EMBEDDER]),
+    gallery_model(EMBEDDER): gallery_signature(EMBEDDERS[EMBEDDER]),
+    match_faces_model(EMBEDDER): match_faces_signature(EMBEDDER, EMBEDDERS[EMBEDDER]),
+    UPLIFT_OFFER: Signature(_some(CUSTOMER), _some(UPLIFT, CARD, SCHEMA)),
 }
-"""What every model takes and gives."""
+"""What every model of this repository takes and gives; other embedders bring three models each."""
 
 
 @dataclass(frozen=True)
@@ -216,20 +323,64 @@ class ModelCard:
         return data.ljust(CARD_BYTES)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> ModelCard:
+    def from_bytes(cls, data: bytes) -> Self:
         """Read a CARD tensor's bytes; unknown keys of newer servers are ignored.
 
         Raises:
             ValueError: ``data`` is no JSON object, or lacks a key.
         """
         try:
-            raw = json.loads(data)
-            return cls(
-                model=str(raw["model"]),
-                weights=str(raw["weights"]),
-                starter=bool(raw["starter"]),
-                labels=tuple(map(str, raw["labels"])),
-                skill=tuple(map(float, raw["skill"])),
-            )
+            return cls(**cls._read(json.loads(data)))
         except (KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(f"not a model card: {data[:80]!r} ({error!r})") from error
+
+    @classmethod
+    def _read(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "model": str(raw["model"]),
+            "weights": str(raw["weights"]),
+            "starter": bool(raw["starter"]),
+            "labels": tuple(map(str, raw["labels"])),
+            "skill": tuple(map(float, raw["skill"])),
+        }
+
+
+@dataclass(frozen=True)
+class EmbedderCard(ModelCard):
+    """What an embedder says of itself.
+
+    Two faces are taken for one person's from a cosine similarity of ``threshold`` on.
+    """
+
+    embedder: str = ""
+    dimension: int = 0
+    threshold: float = 0.0
+
+    @classmethod
+    def _read(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        return super()._read(raw) | {
+            "embedder": str(raw["embedder"]),
+            "dimension": int(raw["dimension"]),
+            "threshold": float(raw["threshold"]),
+        }
+
+
+@dataclass(frozen=True)
+class GalleryCard(ModelCard):
+    """What a gallery says of itself; its ``weights`` are the digest of its vectors and ids."""
+
+    embedder: str = ""
+    embedder_weights: str = ""
+    """``weights`` of the card of the embedder that made the vectors."""
+    photos: int = 0
+    attributes: tuple[str, ...] = ()
+    """Names by which FILTER can choose."""
+
+    @classmethod
+    def _read(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        return super()._read(raw) | {
+            "embedder": str(raw["embedder"]),
+            "embedder_weights": str(raw["embedder_weights"]),
+            "photos": int(raw["photos"]),
+            "attributes": tuple(map(str, raw["attributes"])),
+        }
