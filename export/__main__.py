@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +46,8 @@ _STARTER_SEED: Final = 1
 _STARTER_RECIPE: Final = Recipe(penalties=(1e-1,))
 
 
-def build_detector(folder: Path, pictures: Sequence[Path]) -> Manifest:
-    """Export ``detect_faces`` to ``folder``, judged on ``pictures``.
+def build_detector(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``detect_faces`` to ``folder``, judged on ``pictures``; its weights are always the package's.
 
     Raises:
         ParityError: the graph differs from torch.
@@ -55,8 +56,8 @@ def build_detector(folder: Path, pictures: Sequence[Path]) -> Manifest:
     found = digest(network)
     carded = Carded(network, contract.ModelCard(contract.DETECT_FACES, found[:16], starter=False))
     source = mtcnn.source()
-    weights = Weights(source.package, source.licence, source.sha256)
-    manifest = Manifest(contract.DETECT_FACES, weights, found, "by its authors (WIDER FACE, CelebA)", {})
+    origin = Weights(source.package, source.licence, source.sha256)
+    manifest = Manifest(contract.DETECT_FACES, origin, found, "by its authors (WIDER FACE, CelebA)", {})
     pixels = _canvases(pictures)
     return write_model(carded, DETECTOR_SIGNATURE, [(pixels[:1],), (pixels,)], manifest, folder)
 
@@ -170,6 +171,16 @@ def _parse_weights(values: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+Build = Callable[[str | None, Path, Sequence[Path]], Manifest]
+"""Takes weights as named by the caller, a version folder, and JPEG files to judge the export on."""
+
+BUILDERS: Final[Mapping[str, Build]] = {
+    contract.DETECT_FACES: build_detector,
+    **{contract.attributes_model(name): partial(build_attributes, name) for name in contract.BACKBONES},
+}
+"""How each leaf model is built, in order."""
+
+
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_EXPORT"})
 @click.argument("models", nargs=-1)
 @click.option(
@@ -182,29 +193,23 @@ def _parse_weights(values: Sequence[str]) -> dict[str, str]:
 @click.option("--force", is_flag=True, help="Build even what has not changed.")
 def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, force: bool) -> None:
     """Export MODELS (default: all) into the model repository."""
-    everything = (contract.DETECT_FACES, *map(contract.attributes_model, contract.BACKBONES))
-    if unknown := set(models) - set(everything):
-        raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
+    if unknown := set(models) - set(BUILDERS):
+        raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(BUILDERS)}")
     chosen = _parse_weights(weights)
     examples = _generated_pictures()
-    for model in models or everything:
-        backbone = model.removeprefix(contract.attributes_model(""))
-        stamp = fingerprint(model, chosen.get(backbone))
+    for model in models or BUILDERS:
+        wanted = chosen.get(model.removeprefix(contract.attributes_model("")))
+        stamp = fingerprint(model, wanted)
         folder = repository / model / "1"
         mark = folder / BUILT_FROM
         if not force and mark.exists() and mark.read_text() == stamp:
             click.echo(f"{model}: up to date", err=True)
             continue
         try:
-            if model == contract.DETECT_FACES:
-                manifest = build_detector(folder, examples.paths[: contract.MAX_BATCH])
-            else:
-                manifest = build_attributes(
-                    backbone, chosen.get(backbone), folder, examples.paths[: contract.MAX_BATCH]
-                )
+            manifest = BUILDERS[model](wanted, folder, examples.paths[: contract.MAX_BATCH])
         except (ParityError, WeightsError) as error:
             raise click.ClickException(str(error)) from error
-        mark.write_text(fingerprint(model, chosen.get(backbone)))
+        mark.write_text(fingerprint(model, wanted))
         click.echo(_summary(manifest), err=True)
 
 
