@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from adlens import Face, Failure, PictureAnswer, Recommender
+from adlens import Failure, PictureAnswer, Recommender
+from adlens.jobs.faces import main_face
 from export import datasets
 from export.datasets import LabelledPictures
 from export.heads import judge
@@ -46,24 +47,11 @@ def scores(
         if not answer.faces:
             without_face += 1
             continue
-        face = main_face(answer)
+        face = answer.faces[main_face([face.box for face in answer.faces], answer.height, answer.width)]
         for name, values in {COMBINED: face.attributes, **face.backbones}.items():
             table = found.setdefault(name, np.zeros((pictures, len(names)), np.float32))
             table[row] = [values.get(label, 0.0) for label in names]
     return found, without_face, failures
-
-
-def main_face(answer: PictureAnswer) -> Face:
-    """The face that the picture is about, by the rule of ``export.faces.main_face``."""
-    width, height = answer.width, answer.height
-
-    def prominence(face: Face) -> float:
-        box = face.box
-        area = (box.x2 - box.x1) * (box.y2 - box.y1)
-        distance = ((box.x1 + box.x2 - width) / 2) ** 2 + ((box.y1 + box.y2 - height) / 2) ** 2
-        return area - 2 * distance
-
-    return max(answer.faces, key=prominence)
 
 
 def figures(found: dict[str, NDArray[np.float32]], pictures: LabelledPictures) -> dict[str, Any]:

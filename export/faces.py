@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from adlens import contract
+from adlens.jobs.faces import main_face
 
 PIPELINE: Final = Path(__file__).parent.parent / "ensembles" / contract.DECODE / "1" / "dali.py"
 _THREADS: Final = 2
@@ -57,23 +58,8 @@ def find_main_faces(paths: Sequence[Path], detector: nn.Module) -> Tensor:
             for picture in range(len(pixels)):
                 faces = found[picture, : min(int(counts[picture]), contract.MAX_FACES)]
                 if len(faces):
-                    boxes[row] = faces[main_face(faces, sizes[picture])]
+                    height, width = sizes[picture] * contract.letterbox_scale(*map(int, sizes[picture]))
+                    boxes[row] = faces[main_face(faces.numpy(), height, width)]
                 row += 1
             progress.update(len(pixels))
     return boxes
-
-
-def main_face(boxes: Tensor, size: NDArray[np.int32]) -> int:
-    """Index of the face that a picture is about: largest ``area - 2 * distance^2`` to the picture's centre.
-
-    The rule is that of facenet's ``align_dataset_mtcnn.py`` (David Sandberg, MIT).
-
-    Args:
-        boxes: float32 [faces, 4] in canvas pixels, at least one.
-        size: height and width of the picture in its own pixels.
-    """
-    scale = contract.letterbox_scale(int(size[0]), int(size[1]))
-    centre = torch.tensor([size[1] * scale / 2, size[0] * scale / 2], dtype=torch.float32)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    distance = (boxes[:, :2] + sides / 2 - centre).square().sum(1)
-    return int((sides.prod(1) - 2 * distance).argmax())

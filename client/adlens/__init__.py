@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adlens.answers import Box as Box
     from adlens.answers import Face as Face
     from adlens.answers import Failure as Failure
+    from adlens.answers import JudgedFace as JudgedFace
     from adlens.answers import PictureAnswer as PictureAnswer
     from adlens.answers import UserAnswer as UserAnswer
     from adlens.catalogue import Catalogue as Catalogue
@@ -36,6 +37,7 @@ _HOME: Final = {
     "Catalogue": "catalogue",
     "Face": "answers",
     "Failure": "answers",
+    "JudgedFace": "answers",
     "PictureAnswer": "answers",
     "Recommender": "recommender",
     "Tls": "transport",

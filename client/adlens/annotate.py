@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from adlens import contract, pictures
-from adlens.answers import Face, PictureAnswer
+from adlens.answers import Face, JudgedFace, PictureAnswer
 from adlens.pictures import ImageLike
 
 MIN_SIDE: Final = 720
@@ -115,13 +115,13 @@ def _with_faces(
     return Image.alpha_composite(picture.convert("RGBA"), overlay).convert("RGB")
 
 
-def _colour(face: Face, deciding: bool) -> _Colour:
+def _colour(face: JudgedFace, deciding: bool) -> _Colour:
     if deciding:
         return _DECIDING
     return _PASSIVE if face.too_small else _OTHER
 
 
-def _draw_frame(sheet: _Sheet, face: Face, colour: _Colour) -> None:
+def _draw_frame(sheet: _Sheet, face: JudgedFace, colour: _Colour) -> None:
     """Draw a rounded frame with a shadow, so that it stands out on bright and dark skin and walls."""
     frame = sheet.frame(face)
     thin = 0.5 if face.too_small else 1.0
@@ -142,7 +142,7 @@ def _draw_frame(sheet: _Sheet, face: Face, colour: _Colour) -> None:
     sheet.draw.rounded_rectangle(frame, radius, outline=colour, width=line)
 
 
-def _rows(face: Face, *, crowd: bool) -> list[tuple[str, float]]:
+def _rows(face: JudgedFace, *, crowd: bool) -> list[tuple[str, float]]:
     """What a panel says: labels and probabilities, in the order of the answer."""
     if face.too_small:
         return []

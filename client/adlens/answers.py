@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from adlens import contract
 from adlens.errors import AdlensError, ServerError
 
-_Json = dict[str, Any]
+Json = dict[str, Any]
 
 
 class Outcome(StrEnum):
@@ -32,8 +32,7 @@ class Outcome(StrEnum):
         return self.value.capitalize()
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle in picture pixels: left, top, right, bottom."""
 
     x1: float
@@ -48,7 +47,7 @@ class Box:
 
     def to_json(self) -> list[float]:
         """``[x1, y1, x2, y2]``, to a tenth of a pixel."""
-        return [round(side, 1) for side in (self.x1, self.y1, self.x2, self.y2)]
+        return [round(side, 1) for side in self]
 
 
 @dataclass(frozen=True)
@@ -59,30 +58,48 @@ class Face:
         box: where it is.
         score: probability that it is a face.
         landmarks: x, y of each, in the order of ``contract.LANDMARK_NAMES``.
-        attributes: combined probability by label.
-        backbones: the evidence: probability by backbone and label.
-        too_small: its crop is below ``contract.MIN_CROP``, so it decides nothing.
     """
 
     box: Box
     score: float
     landmarks: tuple[tuple[float, float], ...]
-    attributes: Mapping[str, float]
-    backbones: Mapping[str, Mapping[str, float]]
-    too_small: bool = False
 
-    def to_json(self) -> _Json:
+    def to_json(self) -> Json:
         """As a JSON object."""
         return {
             "box": self.box.to_json(),
-            "score": _rounded(self.score),
-            "attributes": _rounded_values(self.attributes),
-            "backbones": {name: _rounded_values(labels) for name, labels in self.backbones.items()},
-            "too_small": self.too_small,
+            "score": rounded(self.score),
+            **self._found(),
             "landmarks": {
                 name: [round(x, 1), round(y, 1)]
                 for name, (x, y) in zip(contract.LANDMARK_NAMES, self.landmarks, strict=True)
             },
+        }
+
+    def _found(self) -> Json:
+        """What a job found out about it."""
+        return {}
+
+
+@dataclass(frozen=True)
+class JudgedFace(Face):
+    """A face, and what it shows.
+
+    Attributes:
+        attributes: combined probability by label.
+        backbones: the evidence: probability by backbone and label.
+        too_small: its crop is below ``contract.MIN_CROP``, so it decides nothing.
+    """
+
+    attributes: Mapping[str, float]
+    backbones: Mapping[str, Mapping[str, float]]
+    too_small: bool = False
+
+    def _found(self) -> Json:
+        return {
+            "attributes": _rounded_values(self.attributes),
+            "backbones": {name: _rounded_values(labels) for name, labels in self.backbones.items()},
+            "too_small": self.too_small,
         }
 
 
@@ -116,17 +133,17 @@ class PictureAnswer:
     title: str
     height: int
     width: int
-    faces: tuple[Face, ...] = ()
+    faces: tuple[JudgedFace, ...] = ()
     warnings: tuple[str, ...] = ()
     model_versions: Mapping[str, str] = field(default_factory=dict)
     starter: tuple[str, ...] = ()
 
-    def to_json(self) -> _Json:
+    def to_json(self) -> Json:
         """As a JSON object."""
         return {
             "path": self.path,
             "product": self.product,
-            "score": _rounded(self.score),
+            "score": rounded(self.score),
             "faces": [face.to_json() for face in self.faces],
             "warnings": list(self.warnings),
             "outcome": self.outcome.value,
@@ -159,7 +176,7 @@ class Failure:
             path, error.kind, str(error), isinstance(error, ServerError) or error.ends_run, error.ends_run
         )
 
-    def to_json(self) -> _Json:
+    def to_json(self) -> Json:
         """As a JSON object."""
         return {"path": self.path, "error": {"kind": self.kind, "message": self.message}}
 
@@ -212,13 +229,13 @@ class UserAnswer:
         """Name of the picture shown."""
         return self.shown.path if self.shown else None
 
-    def to_json(self) -> _Json:
+    def to_json(self) -> Json:
         """As a JSON object."""
         return {
             "user": self.user,
             "product": self.product,
-            "score": _rounded(self.score),
-            "share": _rounded(self.share),
+            "score": rounded(self.score),
+            "share": rounded(self.share),
             "picture": self.picture,
             "face": self.face,
             "pictures": self.pictures,
@@ -244,7 +261,7 @@ class Health:
     model_versions: Mapping[str, str]
     starter: tuple[str, ...]
 
-    def to_json(self) -> _Json:
+    def to_json(self) -> Json:
         """As a JSON object."""
         return {
             "url": self.url,
@@ -256,7 +273,8 @@ class Health:
         }
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """To four digits, as all figures in JSON."""
     return None if value is None else round(value, 4)
 
 

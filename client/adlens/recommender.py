@@ -34,7 +34,7 @@ from adlens.errors import (
     Overloaded,
     ServerError,
 )
-from adlens.jobs import products
+from adlens.jobs import faces, products
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike, Picture
 from adlens.transport import (
@@ -129,7 +129,7 @@ class Recommender(_Settings):
         """
         picture = pictures.load(image)
         try:
-            response = self._connection.infer(contract.RECOMMEND_PRODUCTS, products.request(picture))
+            response = self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
         except BadRequest as error:
             raise _refused(picture, error) from error
         return self._read(response, picture)
@@ -231,7 +231,7 @@ class AsyncRecommender(_Settings):
         """See ``Recommender.recommend_products``. The picture is read on a thread."""
         picture = await asyncio.to_thread(pictures.load, image)
         try:
-            response = await self._connection.infer(contract.RECOMMEND_PRODUCTS, products.request(picture))
+            response = await self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
         except BadRequest as error:
             raise _refused(picture, error) from error
         return self._read(response, picture)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final
 
-from adlens.answers import Face, Failure, PictureAnswer, UserAnswer
+from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer
 
 Answer = PictureAnswer | UserAnswer | Failure
 
@@ -107,7 +107,7 @@ def _csv_row(cells: list[Any]) -> str:
     return line.getvalue()
 
 
-def _attributes(face: Face) -> str:
+def _attributes(face: JudgedFace) -> str:
     return " ".join(f"{label}={score:.4f}" for label, score in face.attributes.items())
 
 

@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from adlens import annotate
-from adlens.answers import Box, Face, Outcome, PictureAnswer
+from adlens.answers import Box, JudgedFace, Outcome, PictureAnswer
 
 GREY = (90, 90, 90)
 
 
-def face(x1: float, y1: float, x2: float, y2: float, hat: float = 0.9, too_small: bool = False) -> Face:
-    return Face(Box(x1, y1, x2, y2), 0.99, ((x1, y1),) * 5, {"hat": hat, "beard": 0.1}, {}, too_small)
+def face(x1: float, y1: float, x2: float, y2: float, hat: float = 0.9, too_small: bool = False) -> JudgedFace:
+    return JudgedFace(Box(x1, y1, x2, y2), 0.99, ((x1, y1),) * 5, {"hat": hat, "beard": 0.1}, {}, too_small)
 
 
-def answer(image: Image.Image, *faces: Face, deciding: int | None = 0) -> PictureAnswer:
+def answer(image: Image.Image, *faces: JudgedFace, deciding: int | None = 0) -> PictureAnswer:
     found = Outcome.RECOMMENDED if faces else Outcome.NO_FACE
     title = "We recommend hat products to this user!" if faces else found.wording
     return PictureAnswer(

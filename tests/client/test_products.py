@@ -16,7 +16,6 @@ from adlens.contract import ModelCard
 from adlens.errors import ServerFault
 from adlens.jobs import products
 from adlens.jobs.products import combine
-from adlens.pictures import Picture
 from tests.client.fake_triton import CARDS, LABELS, Faces, outputs_for, response
 
 BIG = (100.0, 100.0, 180.0, 200.0)
@@ -121,28 +120,6 @@ def test_a_small_face_beside_a_large_one_leaves_the_decision_to_it() -> None:
     assert found.warnings[0].startswith("1 of 2 faces too small")
 
 
-@pytest.mark.parametrize(
-    ("size", "scale"), [((480, 640), 1.0), ((240, 320), 1.0), ((960, 1280), 0.5), ((3200, 1600), 0.2)]
-)
-def test_boxes_and_landmarks_are_in_pixels_of_the_picture(size: tuple[int, int], scale: float) -> None:
-    box = (20.0, 30.0, 60.0, 90.0)
-    face = answer([(box, dlib(0.9, 0.1, 0.1))], size=size).faces[0]
-    assert face.box.to_json() == [round(side / scale, 1) for side in box]
-    np.testing.assert_allclose(face.landmarks, [(30.0 / scale, 40.0 / scale)] * 5)
-
-
-def test_boxes_are_clipped_to_the_picture() -> None:
-    face = answer([((-20.0, -5.0, 700.0, 500.0), dlib(0.9, 0.1, 0.1))], size=(480, 640)).faces[0]
-    assert face.box.to_json() == [0, 0, 640, 480]
-
-
-def test_more_faces_than_slots_are_warned_of() -> None:
-    faces: Faces = [(BIG, dlib(0.9, 0.1, 0.1))] * contract.MAX_FACES
-    found = answer(faces, found=23)
-    assert len(found.faces) == contract.MAX_FACES
-    assert "23 faces found; only the 16 largest" in found.warnings[0]
-
-
 def test_labels_come_from_the_cards_and_one_that_nobody_sells_is_shown_but_not_recommended() -> None:
     card = ModelCard("attributes_dlib", "c" * 16, False, ("scarf", "hat"), (0.9, 0.9))
     found = answer([(BIG, {"dlib": (0.99, 0.6)})], cards={"attributes_dlib": card})
@@ -210,12 +187,6 @@ def test_an_answer_that_breaks_the_contract_is_the_servers_fault(
         outputs[name] = value
     with pytest.raises(ServerFault, match=reason):
         products.interpret(response(outputs), "photo.jpg", Catalogue.default())
-
-
-def test_the_request_is_one_row_of_jpeg_bytes() -> None:
-    image = products.request(Picture(b"\xff\xd8jpeg", 1, 1, "x"))[contract.IMAGE]
-    assert (image.shape, image.dtype) == ((1, 6), np.uint8)
-    assert image.tobytes() == b"\xff\xd8jpeg"
 
 
 def test_json_begins_with_the_keys_that_callers_rely_on() -> None:

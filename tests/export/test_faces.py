@@ -5,35 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from adlens.contract import CANVAS, MAX_BATCH
-from export.faces import decode, find_main_faces, main_face
+from export.faces import decode, find_main_faces
 from export.networks.mtcnn import Mtcnn
-
-
-@pytest.mark.parametrize(
-    ("boxes", "size", "expected"),
-    [
-        ([[0, 0, 50, 50], [250, 250, 350, 350]], (600, 600), 1),
-        ([[250, 250, 350, 350], [0, 0, 50, 50]], (600, 600), 0),
-        # A little smaller, but in the middle.
-        ([[0, 0, 110, 110], [250, 250, 350, 350]], (600, 600), 1),
-        # Far larger, though aside.
-        ([[0, 0, 500, 500], [290, 290, 310, 310]], (600, 600), 0),
-        # The middle is that of the picture, not of the canvas, and in pixels of the canvas.
-        ([[200, 100, 300, 200], [270, 270, 370, 370]], (400, 600), 0),
-        ([[270, 50, 370, 150], [270, 270, 370, 370]], (640, 1280), 0),
-        ([[10, 10, 20, 20]], (600, 600), 0),
-    ],
-)
-def test_the_main_face_is_large_and_central(
-    boxes: list[list[float]], size: tuple[int, int], expected: int
-) -> None:
-    assert main_face(torch.tensor(boxes, dtype=torch.float32), np.array(size, np.int32)) == expected
 
 
 def decoded(paths: list[Path]) -> tuple[Tensor, list[list[int]]]:

@@ -1,6 +1,6 @@
 """Job 1, one picture: which product to recommend to the people in it.
 
-Builds the request for ``recommend_products`` and reads its response. The rules are those of the
+Reads the response of ``recommend_products``. The rules are those of the
 IMG2RECOMMENDER project, mended: every face counts, not the last one; faces too small to be judged
 are a clear result; the backbones' scores are weighted by their skill on real pictures. Labels come
 from the models' cards: this file names none.
@@ -11,18 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from adlens import contract
-from adlens.answers import Box, Face, Outcome, PictureAnswer
+from adlens.answers import Face, JudgedFace, Outcome, PictureAnswer
 from adlens.catalogue import Catalogue
 from adlens.contract import ModelCard
 from adlens.errors import ServerFault
-from adlens.pictures import Picture
+from adlens.jobs import faces as people
+from adlens.jobs import responses
+from adlens.jobs.faces import Faces
+from adlens.jobs.responses import Array, output
 from adlens.transport import InferResponse
 
 _CERTAIN: Final = 1e-6
@@ -33,8 +32,6 @@ _PERFECT: Final = 0.999
 _SHORTER_CROP_SIDE: Final = min(contract.CROP_WIDTH, contract.CROP_ABOVE + 1 + contract.CROP_BELOW)
 """In box heights."""
 
-Array = npt.NDArray[Any]
-
 
 @dataclass(frozen=True)
 class _Backbone:
@@ -43,11 +40,6 @@ class _Backbone:
     name: str
     card: ModelCard
     probabilities: Array
-
-
-def request(picture: Picture) -> dict[str, npt.NDArray[np.uint8]]:
-    """Inputs of ``recommend_products`` for one picture: IMAGE, uint8 [1, bytes]."""
-    return {contract.IMAGE: np.frombuffer(picture.jpeg, np.uint8)[np.newaxis]}
 
 
 def interpret(response: InferResponse, path: str, catalogue: Catalogue) -> PictureAnswer:
@@ -61,11 +53,10 @@ def interpret(response: InferResponse, path: str, catalogue: Catalogue) -> Pictu
     Raises:
         ServerFault: the response breaks ``adlens.contract``.
     """
-    cards = _cards(response)
+    cards = responses.cards(response)
     backbones = tuple(_backbones(response, cards))
-    height, width = (int(side) for side in _output(response, contract.PICTURE_SIZE, (2,)))
-    found = int(_output(response, contract.FACE_COUNT, (1,))[0])
-    faces = _faces(response, backbones, height, width, min(found, contract.MAX_FACES))
+    found = people.read(response)
+    faces = tuple(_judged(response, slot, face, backbones) for slot, face in enumerate(found.faces))
     label, face = decide(faces, catalogue)
     outcome = _outcome(faces, label)
     product = catalogue[label] if label else None
@@ -77,10 +68,14 @@ def interpret(response: InferResponse, path: str, catalogue: Catalogue) -> Pictu
         score=faces[face].attributes[label] if label and face is not None else None,
         face=face,
         title=product.title if product else outcome.wording,
-        height=height,
-        width=width,
+        height=found.height,
+        width=found.width,
         faces=faces,
-        warnings=(*_size_warnings(faces, found, height, width), *_trust_warnings(faces, cards, backbones)),
+        warnings=(
+            *people.warnings(found, cards),
+            *_size_warnings(faces, found),
+            *_trust_warnings(faces, backbones),
+        ),
         model_versions={card.model: card.weights for card in cards.values()},
         starter=tuple(card.model for card in cards.values() if card.starter),
     )
@@ -108,7 +103,7 @@ def combine(probabilities: Sequence[float], skills: Sequence[float]) -> float:
     return 1 / (1 + math.exp(-logit))
 
 
-def best_faces(faces: Sequence[Face]) -> dict[str, int]:
+def best_faces(faces: Sequence[JudgedFace]) -> dict[str, int]:
     """Index of the face with the highest score, by label, over the faces large enough to be judged."""
     best: dict[str, int] = {}
     for index, face in enumerate(faces):
@@ -120,7 +115,7 @@ def best_faces(faces: Sequence[Face]) -> dict[str, int]:
     return best
 
 
-def decide(faces: Sequence[Face], catalogue: Catalogue) -> tuple[str | None, int | None]:
+def decide(faces: Sequence[JudgedFace], catalogue: Catalogue) -> tuple[str | None, int | None]:
     """Choose the label to recommend for, and the face that shows it best; None without one.
 
     A picture is positive for a label when any of its faces is. Of the positive labels that the
@@ -137,44 +132,12 @@ def decide(faces: Sequence[Face], catalogue: Catalogue) -> tuple[str | None, int
     return winner, best_faces(faces)[winner]
 
 
-def _outcome(faces: Sequence[Face], label: str | None) -> Outcome:
+def _outcome(faces: Sequence[JudgedFace], label: str | None) -> Outcome:
     if label:
         return Outcome.RECOMMENDED
     if not faces:
         return Outcome.NO_FACE
     return Outcome.FACES_TOO_SMALL if all(face.too_small for face in faces) else Outcome.NO_ITEMS
-
-
-def _output(response: InferResponse, name: str, shape: tuple[int, ...]) -> Array:
-    """The output ``name``, of ``shape``, for the one picture of the batch."""
-    array = response.outputs.get(name)
-    if array is None:
-        raise ServerFault(f"{response.model_name} gave no output {name}; is the server of another version?")
-    if array.shape != (1, *shape):
-        raise ServerFault(f"{response.model_name}: {name} is {list(array.shape)}, not {[1, *shape]}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ServerFault(f"{response.model_name}: {name} holds numbers that are not finite")
-    row: Array = array[0]
-    return row
-
-
-@lru_cache(maxsize=64)
-def _card(data: bytes) -> ModelCard:
-    card = ModelCard.from_bytes(data)
-    if len(card.labels) > contract.MAX_LABELS:
-        raise ValueError(f"card of {card.model}: {len(card.labels)} labels for {contract.MAX_LABELS} columns")
-    if len(card.labels) != len(card.skill) or not all(0 <= skill <= 1 for skill in card.skill):
-        raise ValueError(f"card of {card.model}: {len(card.labels)} labels and skills {card.skill}")
-    return card
-
-
-def _cards(response: InferResponse) -> dict[str, ModelCard]:
-    """Cards of all leaf models, by output."""
-    names = [name for name in response.outputs if name.startswith(contract.card_output(""))]
-    try:
-        return {name: _card(_output(response, name, (contract.CARD_BYTES,)).tobytes()) for name in names}
-    except ValueError as error:
-        raise ServerFault(f"{response.model_name}: {error}") from error
 
 
 def _backbones(response: InferResponse, cards: Mapping[str, ModelCard]) -> Iterator[_Backbone]:
@@ -190,36 +153,17 @@ def _backbones(response: InferResponse, cards: Mapping[str, ModelCard]) -> Itera
         if card is None:
             raise ServerFault(f"{response.model_name} gave no card of the backbone {name}")
         shape = (contract.MAX_FACES, contract.MAX_LABELS)
-        columns = _output(response, contract.probabilities_output(name), shape)
+        columns = output(response, contract.probabilities_output(name), shape)
         yield _Backbone(name, card, columns[:, : len(card.labels)])
 
 
-def _faces(
-    response: InferResponse, backbones: Sequence[_Backbone], height: int, width: int, count: int
-) -> tuple[Face, ...]:
-    """The first ``count`` face slots, with boxes and landmarks brought from the canvas to the picture."""
-    slots = contract.MAX_FACES
-    boxes = _output(response, contract.BOXES, (slots, 4))
-    scores = _output(response, contract.FACE_SCORES, (slots,))
-    landmarks = _output(response, contract.LANDMARKS, (slots, len(contract.LANDMARK_NAMES), 2))
-    scale = contract.letterbox_scale(height, width)
-    corners = np.array([width, height], np.float64)
-    faces = []
-    for slot in range(count):
-        box = np.clip(boxes[slot].reshape(2, 2) / scale, 0, corners)
-        points = np.clip(landmarks[slot] / scale, 0, corners)
-        attributes, evidence = _probabilities(backbones, slot)
-        faces.append(
-            Face(
-                box=Box(*box.ravel().tolist()),
-                score=float(scores[slot]),
-                landmarks=tuple((float(x), float(y)) for x, y in points),
-                attributes=attributes,
-                backbones=evidence,
-                too_small=bool((boxes[slot, 3] - boxes[slot, 1]) * _SHORTER_CROP_SIDE < contract.MIN_CROP),
-            )
-        )
-    return tuple(faces)
+def _judged(response: InferResponse, slot: int, face: Face, backbones: Sequence[_Backbone]) -> JudgedFace:
+    """Add to the ``face`` in ``slot`` what it shows."""
+    attributes, evidence = _probabilities(backbones, slot)
+    # As the models see it: on the canvas, beyond the picture's edge.
+    box = output(response, contract.BOXES, (contract.MAX_FACES, 4))[slot]
+    too_small = bool((box[3] - box[1]) * _SHORTER_CROP_SIDE < contract.MIN_CROP)
+    return JudgedFace(face.box, face.score, face.landmarks, attributes, evidence, too_small)
 
 
 def _probabilities(
@@ -247,13 +191,11 @@ def _skills(backbones: Sequence[_Backbone]) -> dict[str, dict[str, float]]:
     return skills
 
 
-def _size_warnings(faces: Sequence[Face], found: int, height: int, width: int) -> Iterator[str]:
-    """Say which faces found played no part, and why."""
-    if found > contract.MAX_FACES:
-        yield f"{found} faces found; only the {contract.MAX_FACES} largest are judged"
+def _size_warnings(faces: Sequence[JudgedFace], found: Faces) -> Iterator[str]:
+    """Say which faces are too small to play a part."""
     small = [math.floor(face.box.height) for face in faces if face.too_small]
     if small:
-        scale = contract.letterbox_scale(height, width)
+        scale = contract.letterbox_scale(found.height, found.width)
         needed = math.ceil(contract.MIN_CROP / _SHORTER_CROP_SIDE / scale)
         yield (
             f"{len(small)} of {len(faces)} faces too small to be judged: {', '.join(map(str, small))} "
@@ -261,15 +203,8 @@ def _size_warnings(faces: Sequence[Face], found: int, height: int, width: int) -
         )
 
 
-def _trust_warnings(
-    faces: Sequence[Face], cards: Mapping[str, ModelCard], backbones: Sequence[_Backbone]
-) -> Iterator[str]:
-    """Say which weights the answer should not rest on, but does. Without a judged face it rests on none."""
-    judging = {backbone.card.model for backbone in backbones}
-    starter = [card.model for card in cards.values() if card.starter]
-    blind = [model for model in starter if model not in judging]
-    if blind:
-        yield f"{', '.join(blind)} runs on starter weights: faces are found at random; run `make models`"
+def _trust_warnings(faces: Sequence[JudgedFace], backbones: Sequence[_Backbone]) -> Iterator[str]:
+    """Say which weights the scores should not rest on, but do. Without a judged face there are none."""
     if all(face.too_small for face in faces):
         return
     unproven = [label for label, skills in _skills(backbones).items() if not any(skills.values())]
