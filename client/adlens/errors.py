@@ -7,10 +7,13 @@
     |   |-- InvalidConfiguration   a setting or a catalogue file is wrong
     |   |-- BadImage               what was given is no picture that can be read
     |   |   `-- TooLarge           more pixels, bytes or scans than the limits of adlens.contract
+    |   |-- BadCustomer            a customer's record does not fit the offer model's schema
+    |   |-- BadFilter              a choice of photos that the gallery, or FILTER, cannot express
     |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
     |   |-- BadRequest             the server refused the request's tensors
     |   |   `-- RequestTooLarge    more bytes than travel in one request, though each picture may be fine
     |   |-- UnknownModel           the server does not serve the model asked for
+    |   |-- WrongEmbedder          a gallery's vectors were made by other weights than the embedder's
     |   `-- Closed                 the connection was closed before the call
     `-- ServerError                the server's fault: the same call may pass later, or elsewhere
         |-- Unavailable            nobody answers at the URL, or the server is being started anew
@@ -67,6 +70,16 @@ class TooLarge(BadImage):
     """More pixels, bytes or scans than the limits of ``adlens.contract``."""
 
 
+class BadCustomer(CallerError):
+    """A customer's record cannot be read, or does not fit the offer model's schema."""
+
+
+class BadFilter(CallerError):
+    """A choice of photos that FILTER cannot express, or by an attribute that the gallery lacks."""
+
+    ends_run = True
+
+
 class NoPictures(CallerError):
     """A folder that cannot be listed, or holds no picture file."""
 
@@ -87,6 +100,13 @@ class UnknownModel(CallerError):
     """The server does not serve the model asked for."""
 
     code = grpc.StatusCode.NOT_FOUND
+    ends_run = True
+
+
+class WrongEmbedder(CallerError):
+    """A gallery's vectors were made by other weights than those that embed the faces to be found in it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
     ends_run = True
 
 

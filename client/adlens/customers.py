@@ -1,0 +1,268 @@
+"""A customer's record, and the schema by which the offer model reads it.
+
+The schema travels with every answer of ``uplift_offer`` (SCHEMA), so that records are checked against
+the very model that answers, before anything is sent: what it was trained on decides which features a
+record has, which categories are known and which numbers are usual.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from adlens import contract
+from adlens.errors import BadCustomer
+
+_SHOWN: Final = 8
+"""Known names listed in a message, and faults of one record told at once."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A feature that is a number; ``low`` to ``high`` were seen in training."""
+
+    name: str
+    low: float
+    high: float
+
+    def encode(self, value: object) -> float:
+        """The number itself.
+
+        Raises:
+            ValueError: it is none that fits float32.
+        """
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ValueError(f"{_brief(value)} is no number; one such as {self.low:g} is needed")
+        if not math.isfinite(value) or abs(value) > _LARGEST:
+            raise ValueError(f"{_brief(value)} is not finite, or too large for 32 bits")
+        return float(value)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in SCHEMA."""
+        return {"name": self.name, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Category:
+    """A feature that is one of the texts ``values``; on the wire, the place among them."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def encode(self, value: object) -> float:
+        """Its place.
+
+        Raises:
+            ValueError: it is none of the known texts.
+        """
+        if not isinstance(value, str):
+            raise ValueError(f"{_brief(value)} is no text; {_known(self.values)}")
+        if value not in self.values:
+            raise ValueError(f"unknown {_brief(value)}{_guess(value, self.values)}; {_known(self.values)}")
+        return float(self.values.index(value))
+
+    def to_json(self) -> dict[str, Any]:
+        """As in SCHEMA."""
+        return {"name": self.name, "values": list(self.values)}
+
+
+Feature = Number | Category
+
+
+@dataclass(frozen=True)
+class Loyalty:
+    """Of ``customers`` with a phone of ``manufacturer`` whose next phone is known, ``stayed`` stayed.
+
+    The true share lies between ``low`` and ``high`` with 95 % confidence (Wilson's interval).
+    """
+
+    manufacturer: str
+    customers: int
+    stayed: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """Of those who stayed."""
+        return self.stayed / self.customers
+
+    def __str__(self) -> str:
+        """In words to be shown."""
+        return (
+            f"{self.manufacturer} owners stay with {self.manufacturer}: {self.share:.0%} "
+            f"({self.low:.0%} to {self.high:.0%}; {self.stayed} of {self.customers})"
+        )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What an offer model knows of customers.
+
+    Attributes:
+        features: columns of CUSTOMER, in order.
+        manufacturer: the feature that says whose phone the customer has, where there is one.
+        loyalty: one row a manufacturer whose owners' next phones are known.
+    """
+
+    features: tuple[Feature, ...]
+    manufacturer: str | None = None
+    loyalty: tuple[Loyalty, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON, padded with spaces to SCHEMA_BYTES, as carried by the SCHEMA tensor.
+
+        Raises:
+            ValueError: it is longer than that, or has more than MAX_FEATURES features.
+        """
+        raw = {
+            "features": [feature.to_json() for feature in self.features],
+            "manufacturer": self.manufacturer,
+            "loyalty": [vars(row) for row in self.loyalty],
+        }
+        data = json.dumps(raw, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(data) > contract.SCHEMA_BYTES or len(self.features) > contract.MAX_FEATURES:
+            raise ValueError(
+                f"schema of {len(data)} bytes and {len(self.features)} features; at most "
+                f"{contract.SCHEMA_BYTES} and {contract.MAX_FEATURES} travel: leave features out"
+            )
+        return data.ljust(contract.SCHEMA_BYTES)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a SCHEMA tensor's bytes; unknown keys of newer servers are ignored.
+
+        Raises:
+            ValueError: ``data`` is no schema.
+        """
+        try:
+            raw = json.loads(data)
+            manufacturer = raw["manufacturer"]
+            schema = cls(
+                tuple(_feature(feature) for feature in raw["features"]),
+                None if manufacturer is None else str(manufacturer),
+                tuple(_loyalty(row) for row in raw["loyalty"]),
+            )
+        except (KeyError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(f"not a schema of customers: {data[:80]!r} ({error!r})") from error
+        if not 0 < len(schema.features) <= contract.MAX_FEATURES:
+            raise ValueError(f"schema of {len(schema.features)} features")
+        return schema
+
+    def encode(self, customer: Mapping[str, object]) -> npt.NDArray[np.float32]:
+        """The record as float32 [MAX_FEATURES]; columns behind the schema's are 0.
+
+        Raises:
+            BadCustomer: a feature is unknown, missing, of the wrong type, not finite, or of an unknown
+                category; the message tells all that is wrong.
+        """
+        faults = [*self._faults_of_names(customer)]
+        row = np.zeros(contract.MAX_FEATURES, np.float32)
+        for column, feature in enumerate(self.features):
+            if feature.name not in customer:
+                continue
+            try:
+                row[column] = feature.encode(customer[feature.name])
+            except ValueError as error:
+                faults.append(f"{feature.name}: {error}")
+        if faults:
+            more = f"; and {len(faults) - _SHOWN} more faults" if len(faults) > _SHOWN else ""
+            raise BadCustomer(f"customer: {'; '.join(faults[:_SHOWN])}{more}")
+        return row
+
+    def unusual(self, customer: Mapping[str, object]) -> Iterator[str]:
+        """Tell which numbers of a record that can be encoded lie outside what training has seen."""
+        for feature in self.features:
+            if isinstance(feature, Number):
+                value = feature.encode(customer[feature.name])
+                if not feature.low <= np.float32(value) <= feature.high:
+                    yield (
+                        f"{feature.name} {value:g} lies outside {feature.low:g} to {feature.high:g}, which "
+                        "training has seen"
+                    )
+
+    def loyalty_of(self, customer: Mapping[str, object]) -> Loyalty | None:
+        """Of those with a phone of the same manufacturer, where known."""
+        owned = customer.get(self.manufacturer) if self.manufacturer else None
+        return next((row for row in self.loyalty if row.manufacturer == owned), None)
+
+    def _faults_of_names(self, customer: Mapping[str, object]) -> Iterator[str]:
+        names = [feature.name for feature in self.features]
+        missing = [name for name in names if name not in customer]
+        for name in customer:
+            if name not in names:
+                yield f"unknown feature {_brief(name)}{_guess(str(name), missing or names)}"
+        if missing:
+            yield f"missing {_listed(missing, limit=len(missing))}"
+
+
+def load_customer(path: str | os.PathLike[str]) -> dict[str, object]:
+    """Read a record from a JSON file: one object, feature to value.
+
+    Raises:
+        BadCustomer: the file cannot be read, is no such JSON, or names a feature twice.
+    """
+    try:
+        raw = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
+    except OSError as error:
+        raise BadCustomer(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise BadCustomer(f'{path}: {error}; write a JSON object such as {{"age": 41}}') from error
+    if not isinstance(raw, dict):
+        raise BadCustomer(f'{path}: a JSON {type(raw).__name__}; write an object such as {{"age": 41}}')
+    return raw
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice")
+    return record
+
+
+def _feature(raw: Mapping[str, Any]) -> Feature:
+    if "values" in raw:
+        return Category(str(raw["name"]), tuple(map(str, raw["values"])))
+    return Number(str(raw["name"]), float(raw["low"]), float(raw["high"]))
+
+
+def _loyalty(raw: Mapping[str, Any]) -> Loyalty:
+    return Loyalty(
+        str(raw["manufacturer"]),
+        int(raw["customers"]),
+        int(raw["stayed"]),
+        float(raw["low"]),
+        float(raw["high"]),
+    )
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _guess(name: str, known: Sequence[str]) -> str:
+    by_case = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.casefold(), by_case, n=1)
+    return f", did you mean {by_case[found[0]]!r}?" if found else ""
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"known: {_listed(names)}"
+
+
+def _listed(names: Sequence[str], limit: int = _SHOWN) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
