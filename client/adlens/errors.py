@@ -10,6 +10,14 @@
     |   |-- BadCustomer            a customer's record does not fit the offer model's schema
     |   |-- BadFilter              a choice of photos that the gallery, or FILTER, cannot express
     |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
+    |   |-- NoFace                 a photo in which no face was found, for a gallery of faces
+    |   |-- GalleryError           a gallery cannot be read, or cannot be changed or searched like this
+    |   |   |-- CorruptGallery     its files are not what its manifest says
+    |   |   |-- WrongEmbedder      vectors of another embedder than the gallery's
+    |   |   |-- DuplicateId        two photos with one id
+    |   |   |-- UnknownAttribute   a filter by an attribute that the photos do not have
+    |   |   |-- BadRecord          an id, attribute or vector that a gallery cannot take
+    |   |   `-- GalleryBusy        another program is changing it
     |   |-- BadRequest             the server refused the request's tensors
     |   |   `-- RequestTooLarge    more bytes than travel in one request, though each picture may be fine
     |   |-- UnknownModel           the server does not serve the model asked for
@@ -84,6 +92,51 @@ class NoPictures(CallerError):
     """A folder that cannot be listed, or holds no picture file."""
 
     code = grpc.StatusCode.NOT_FOUND
+
+
+class NoFace(CallerError):
+    """A photo in which no face was found, for a gallery of faces."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class GalleryError(CallerError):
+    """A gallery cannot be read, or cannot be changed or searched like this; it is as it was."""
+
+
+class CorruptGallery(GalleryError):
+    """A gallery's files are not what its manifest says."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    ends_run = True
+
+
+class WrongEmbedder(GalleryError):
+    """Vectors of another embedder than the gallery's, which nothing can be compared with."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    ends_run = True
+
+
+class DuplicateId(GalleryError):
+    """Two photos with one id."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class UnknownAttribute(GalleryError):
+    """A filter by an attribute that the photos do not have."""
+
+
+class BadRecord(GalleryError):
+    """An id, attribute or vector that a gallery cannot take."""
+
+
+class GalleryBusy(GalleryError):
+    """Another program is changing the gallery."""
+
+    code = grpc.StatusCode.ABORTED
+    ends_run = True
 
 
 class BadRequest(CallerError):
