@@ -1,7 +1,6 @@
 """The front door: ``Recommender``, and ``AsyncRecommender`` with the same methods for asyncio.
 
-Both send many pictures at once with a bounded number in flight and in memory. One bad picture
-becomes a ``Failure`` and harms no other; once the server is gone the rest is not sent, and says so.
+Both send many pictures at once with a bounded number in flight and in memory (``adlens.runs``).
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ import asyncio
 import os
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from random import Random
 from typing import Final, Self
 
 import numpy as np
@@ -24,19 +20,11 @@ import numpy.typing as npt
 from adlens import contract, pictures
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.catalogue import Catalogue
-from adlens.errors import (
-    AdlensError,
-    BadImage,
-    BadRequest,
-    InvalidConfiguration,
-    NoPictures,
-    NotSent,
-    Overloaded,
-    ServerError,
-)
+from adlens.errors import BadImage, BadRequest, NoPictures
 from adlens.jobs import faces, products
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike, Picture
+from adlens.runs import ask_many, ask_many_async
 from adlens.transport import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT_S,
@@ -52,13 +40,6 @@ DEFAULT_WORKERS: Final = 8
 """Requests in flight; two full batches of the server's would be ``2 * contract.MAX_BATCH``."""
 
 OnAnswer = Callable[[PictureAnswer | Failure], object]
-
-_WINDOW: Final = 4
-"""Pictures for each worker that may be ahead of the answer that is due next."""
-_FIRST_PAUSE_S: Final = 0.25
-_LONGEST_PAUSE_S: Final = 4.0
-_PATIENCE: Final = 8
-"""Server faults without an answer in between after which the server counts as gone."""
 
 
 class _Settings(ABC):
@@ -146,31 +127,7 @@ class Recommender(_Settings):
         Raises:
             InvalidConfiguration: ``workers`` is below 1.
         """
-        run = _Run(workers)
-
-        def answer(image: ImageLike) -> PictureAnswer | Failure:
-            pauses = run.pauses(self.endpoint.timeout_s)
-            while True:
-                try:
-                    run.check()
-                    return run.answered(self.recommend_products(image))
-                except AdlensError as error:
-                    pause_s = next(pauses, None) if isinstance(error, Overloaded) else None
-                    if pause_s is None:
-                        return run.failed(image, error)
-                time.sleep(pause_s)
-
-        executor = ThreadPoolExecutor(workers, thread_name_prefix="adlens")
-        due: deque[Future[PictureAnswer | Failure]] = deque()
-        try:
-            for image in images:
-                due.append(executor.submit(answer, image))
-                if len(due) >= _WINDOW * workers or due[0].done():
-                    yield due.popleft().result()
-            while due:
-                yield due.popleft().result()
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        return ask_many(self.recommend_products, images, workers, self.endpoint.timeout_s)
 
     def recommend_for_user(
         self,
@@ -236,38 +193,11 @@ class AsyncRecommender(_Settings):
             raise _refused(picture, error) from error
         return self._read(response, picture)
 
-    async def recommend_many(
+    def recommend_many(
         self, images: Iterable[ImageLike], *, workers: int = DEFAULT_WORKERS
     ) -> AsyncIterator[PictureAnswer | Failure]:
         """See ``Recommender.recommend_many``."""
-        run = _Run(workers)
-        slots = asyncio.Semaphore(workers)
-
-        async def answer(image: ImageLike) -> PictureAnswer | Failure:
-            async with slots:
-                pauses = run.pauses(self.endpoint.timeout_s)
-                while True:
-                    try:
-                        run.check()
-                        return run.answered(await self.recommend_products(image))
-                    except AdlensError as error:
-                        pause_s = next(pauses, None) if isinstance(error, Overloaded) else None
-                        if pause_s is None:
-                            return run.failed(image, error)
-                    await asyncio.sleep(pause_s)
-
-        due: deque[asyncio.Task[PictureAnswer | Failure]] = deque()
-        try:
-            for image in images:
-                due.append(asyncio.create_task(answer(image)))
-                if len(due) >= _WINDOW * workers or due[0].done():
-                    yield await due.popleft()
-            while due:
-                yield await due.popleft()
-        finally:
-            for task in due:
-                task.cancel()
-            await asyncio.gather(*due, return_exceptions=True)
+        return ask_many_async(self.recommend_products, images, workers, self.endpoint.timeout_s)
 
     async def recommend_for_user(
         self,
@@ -302,43 +232,6 @@ class AsyncRecommender(_Settings):
     async def __aexit__(self, *_: object) -> None:
         """Close it."""
         await self.close()
-
-
-class _Run:
-    """Watches a run over many pictures, and ends it once the server is gone."""
-
-    def __init__(self, workers: int) -> None:
-        if workers < 1:
-            raise InvalidConfiguration(f"workers {workers}; give a number above 0")
-        self._gone: AdlensError | None = None
-        self._faults = 0
-        self._random = Random()  # noqa: S311 - spreads load, hides nothing
-
-    def check(self) -> None:
-        """Raise ``NotSent`` where the server is gone."""
-        if self._gone:
-            raise NotSent(f"not sent, as the server failed before ({self._gone})")
-
-    def pauses(self, within_s: float) -> Iterator[float]:
-        """Seconds to wait before each further attempt at an overloaded server; ends after ``within_s``."""
-        ends, longest_s = time.monotonic() + within_s, _FIRST_PAUSE_S
-        while time.monotonic() < ends:
-            # At random, or all who were refused together would come back together.
-            yield self._random.uniform(longest_s / 2, longest_s)
-            longest_s = min(2 * longest_s, _LONGEST_PAUSE_S)
-
-    def answered(self, answer: PictureAnswer) -> PictureAnswer:
-        """Note that the server is alive."""
-        self._faults = 0
-        return answer
-
-    def failed(self, image: ImageLike, error: AdlensError) -> Failure:
-        """Note what went wrong with ``image``."""
-        if isinstance(error, ServerError):
-            self._faults += 1
-        if not self._gone and (error.ends_run or self._faults >= _PATIENCE):
-            self._gone = error
-        return Failure.of(pictures.describe(image), error)
 
 
 def _refused(picture: Picture, error: BadRequest) -> BadImage:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -183,12 +183,19 @@ class Connection:
         self._closed = False
 
     def infer(
-        self, model: str, inputs: Mapping[str, npt.NDArray[Any]], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        timeout_s: float | None = None,
+        *,
+        outputs: Sequence[str] = (),
     ) -> InferResponse:
-        """Run ``model`` on ``inputs``, name to array, batch dimension included; all outputs come back."""
-        return read_response(
-            self._call(self._stub.ModelInfer, infer_request(model, inputs), model, timeout_s)
-        )
+        """Run ``model`` on ``inputs``, name to array, batch dimension included.
+
+        ``outputs`` come back, by default all; steps of an ensemble that none of them needs do not run.
+        """
+        request = infer_request(model, inputs, outputs)
+        return read_response(self._call(self._stub.ModelInfer, request, model, timeout_s))
 
     def is_ready(self, model: str) -> bool:
         """Say whether the server would take a request for ``model``; only ``infer`` shows that it answers."""
@@ -242,10 +249,16 @@ class AsyncConnection:
         self._closed = False
 
     async def infer(
-        self, model: str, inputs: Mapping[str, npt.NDArray[Any]], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        timeout_s: float | None = None,
+        *,
+        outputs: Sequence[str] = (),
     ) -> InferResponse:
         """See ``Connection.infer``."""
-        return read_response(await self._call("ModelInfer", infer_request(model, inputs), model, timeout_s))
+        request = infer_request(model, inputs, outputs)
+        return read_response(await self._call("ModelInfer", request, model, timeout_s))
 
     async def is_ready(self, model: str) -> bool:
         """See ``Connection.is_ready``."""
@@ -297,13 +310,17 @@ class AsyncConnection:
         await self.close()
 
 
-def infer_request(model: str, inputs: Mapping[str, npt.NDArray[Any]]) -> service_pb2.ModelInferRequest:
-    """Write a request of the KServe v2 protocol, tensors as raw little-endian bytes.
+def infer_request(
+    model: str, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] = ()
+) -> service_pb2.ModelInferRequest:
+    """Write a request of the KServe v2 protocol for ``outputs``, by default all; tensors are raw bytes.
 
     Raises:
         BadRequest: an array's dtype has no counterpart at Triton.
     """
     request = service_pb2.ModelInferRequest(model_name=model)
+    for name in outputs:
+        request.outputs.add(name=name)
     for name, array in inputs.items():
         datatype = np_to_triton_dtype(array.dtype)
         if datatype is None or datatype == "BYTES":
