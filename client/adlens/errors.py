@@ -13,15 +13,13 @@
     |   |-- NoFace                 a photo in which no face was found, for a gallery of faces
     |   |-- GalleryError           a gallery cannot be read, or cannot be changed or searched like this
     |   |   |-- CorruptGallery     its files are not what its manifest says
-    |   |   |-- WrongEmbedder      vectors of another embedder than the gallery's
+    |   |   |-- WrongEmbedder      its vectors were made by other weights than the embedder's
     |   |   |-- DuplicateId        two photos with one id
-    |   |   |-- UnknownAttribute   a filter by an attribute that the photos do not have
     |   |   |-- BadRecord          an id, attribute or vector that a gallery cannot take
     |   |   `-- GalleryBusy        another program is changing it
     |   |-- BadRequest             the server refused the request's tensors
     |   |   `-- RequestTooLarge    more bytes than travel in one request, though each picture may be fine
     |   |-- UnknownModel           the server does not serve the model asked for
-    |   |-- WrongEmbedder          a gallery's vectors were made by other weights than the embedder's
     |   `-- Closed                 the connection was closed before the call
     `-- ServerError                the server's fault: the same call may pass later, or elsewhere
         |-- Unavailable            nobody answers at the URL, or the server is being started anew
@@ -112,7 +110,7 @@ class CorruptGallery(GalleryError):
 
 
 class WrongEmbedder(GalleryError):
-    """Vectors of another embedder than the gallery's, which nothing can be compared with."""
+    """A gallery's vectors were made by other weights than those that embed the faces to be found in it."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     ends_run = True
@@ -122,10 +120,6 @@ class DuplicateId(GalleryError):
     """Two photos with one id."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
-
-
-class UnknownAttribute(GalleryError):
-    """A filter by an attribute that the photos do not have."""
 
 
 class BadRecord(GalleryError):
@@ -153,13 +147,6 @@ class UnknownModel(CallerError):
     """The server does not serve the model asked for."""
 
     code = grpc.StatusCode.NOT_FOUND
-    ends_run = True
-
-
-class WrongEmbedder(CallerError):
-    """A gallery's vectors were made by other weights than those that embed the faces to be found in it."""
-
-    code = grpc.StatusCode.FAILED_PRECONDITION
     ends_run = True
 
 
