@@ -2,7 +2,8 @@
 
 ``write_model`` exports with a dynamic batch, compares ONNX Runtime with torch at batch 1 and at the
 largest batch, and writes ``model.onnx`` and ``manifest.json`` only when the difference stays within a
-tolerance that was fixed beforehand. It never widens the tolerance to what it saw.
+tolerance that was fixed beforehand. It never widens the tolerance to what it saw. ``write_graph`` does
+the same for a graph of other making.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import platform
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,8 +33,12 @@ TOLERANCE: Final = 1e-3
 """Largest absolute difference between torch and ONNX Runtime, on probabilities and canvas pixels."""
 
 
+Original = Callable[..., tuple[Tensor, ...]]
+"""Takes the inputs of a graph and gives its outputs, computed by what the graph was made from."""
+
+
 class ParityError(RuntimeError):
-    """The exported graph does not compute what the torch module computes."""
+    """The exported graph does not compute what its original computes."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Manifest:
     held_out: Mapping[str, Any]
     """Held-out figures, by label where there are labels."""
     parity: Mapping[str, float] = field(default_factory=dict)
-    """Largest absolute difference to torch, by batch size."""
+    """Largest absolute difference to the original, by batch size."""
     tolerance: float = TOLERANCE
     opset: int = OPSET
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -88,7 +93,7 @@ def write_model(
         network: in evaluation mode, positional inputs in the order of ``signature.inputs``.
         signature: names on the wire.
         batches: real inputs, the first with one row, one with ``contract.MAX_BATCH`` rows.
-        manifest: everything but parity and tool versions, which are measured here.
+        manifest: everything but parity and the versions of the tools, which are added here.
         folder: version folder of the model, made if missing.
         tolerance: largest absolute difference allowed.
 
@@ -96,14 +101,31 @@ def write_model(
         ParityError: the graph differs from torch by more than ``tolerance``.
     """
     graph = to_onnx(network, signature, batches[-1])
-    parity = {str(rows[0].shape[0]): difference(network, graph, signature, rows) for rows in batches}
+    return write_graph(graph, network, signature, batches, manifest, folder, tolerance)
+
+
+def write_graph(
+    graph: bytes,
+    original: Original,
+    signature: Signature,
+    batches: Sequence[tuple[Tensor, ...]],
+    manifest: Manifest,
+    folder: Path,
+    tolerance: float,
+) -> Manifest:
+    """Judge a serialised ``graph`` against its ``original``, and write it; otherwise as ``write_model``.
+
+    Raises:
+        ParityError: it differs by more than ``tolerance``.
+    """
+    parity = {str(rows[0].shape[0]): difference(original, graph, signature, rows) for rows in batches}
     worst = float(np.max([*parity.values()]))
     if not worst <= tolerance:
         raise ParityError(
-            f"{manifest.model}: ONNX Runtime differs from torch by {worst:.2e} (allowed {tolerance:.0e}); "
-            "nothing was written"
+            f"{manifest.model}: ONNX Runtime differs from the original by {worst:.2e} (allowed "
+            f"{tolerance:.0e}); nothing was written"
         )
-    written = replace(manifest, parity=parity, tolerance=tolerance, tools=_tools())
+    written = replace(manifest, parity=parity, tolerance=tolerance, tools={**_tools(), **manifest.tools})
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "model.onnx", graph)
     _replace(folder / "manifest.json", json.dumps(asdict(written), indent=2).encode() + b"\n")
@@ -139,10 +161,10 @@ def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) 
     return bytes(model.SerializeToString())
 
 
-def difference(network: Carded, graph: bytes, signature: Signature, rows: tuple[Tensor, ...]) -> float:
-    """Largest absolute difference between torch and ONNX Runtime over all outputs; NaN where one is NaN."""
+def difference(original: Original, graph: bytes, signature: Signature, rows: tuple[Tensor, ...]) -> float:
+    """Largest absolute difference to the original over all outputs; NaN where one is NaN."""
     with torch.no_grad():
-        expected = network(*rows)
+        expected = original(*rows)
     session = open_session(graph)
     feeds = {name: tensor.numpy() for name, tensor in zip(signature.inputs, rows, strict=True)}
     gaps = [0.0]
@@ -150,7 +172,7 @@ def difference(network: Carded, graph: bytes, signature: Signature, rows: tuple[
         signature.outputs, expected, session.run(list(signature.outputs), feeds), strict=True
     ):
         if tuple(want.shape) != got.shape:
-            raise ParityError(f"{name}: torch gives {tuple(want.shape)}, ONNX Runtime {got.shape}")
+            raise ParityError(f"{name}: {tuple(want.shape)} by the original, {got.shape} by ONNX Runtime")
         gap = np.abs(want.numpy().astype(np.float64) - got.astype(np.float64))
         gaps.append(float(gap.max(initial=0.0)))
     # Not Python's max, which passes over NaN.

@@ -1,4 +1,4 @@
-"""A customer's record, and the schema by which the offer model reads it.
+"""A customer's record, the schema by which the offer model reads it, and the offer that it answers with.
 
 The schema travels with every answer of ``uplift_offer`` (SCHEMA), so that records are checked against
 the very model that answers, before anything is sent: what it was trained on decides which features a
@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adlens import contract
+from adlens.answers import rounded
 from adlens.errors import BadCustomer
 
 _SHOWN: Final = 8
@@ -42,9 +41,10 @@ class Number:
         Raises:
             ValueError: it is none that fits float32.
         """
-        if isinstance(value, bool) or not isinstance(value, Real):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise ValueError(f"{_brief(value)} is no number; one such as {self.low:g} is needed")
-        if not math.isfinite(value) or abs(value) > _LARGEST:
+        # A comparison and no conversion first: Python's integers have no largest one. NaN fails it too.
+        if not -_LARGEST <= value <= _LARGEST:
             raise ValueError(f"{_brief(value)} is not finite, or too large for 32 bits")
         return float(value)
 
@@ -98,6 +98,10 @@ class Loyalty:
         """Of those who stayed."""
         return self.stayed / self.customers
 
+    def to_json(self) -> dict[str, Any]:
+        """As in SCHEMA, and the share."""
+        return {**vars(self), "share": rounded(self.share)}
+
     def __str__(self) -> str:
         """In words to be shown."""
         return (
@@ -129,7 +133,7 @@ class Schema:
         raw = {
             "features": [feature.to_json() for feature in self.features],
             "manufacturer": self.manufacturer,
-            "loyalty": [vars(row) for row in self.loyalty],
+            "loyalty": [row.to_json() for row in self.loyalty],
         }
         data = json.dumps(raw, separators=(",", ":"), ensure_ascii=False).encode()
         if len(data) > contract.SCHEMA_BYTES or len(self.features) > contract.MAX_FEATURES:
@@ -207,6 +211,44 @@ class Schema:
             yield f"missing {_listed(missing, limit=len(missing))}"
 
 
+@dataclass(frozen=True)
+class OfferAnswer:
+    """What to offer a customer.
+
+    Attributes:
+        offer: the one with the highest expected uplift; None where none is expected to help.
+        uplift: what it adds to the probability to buy, 0 to 1; None without an offer.
+        uplifts: of every offer, -1 to 1, the highest first; one below 0 keeps the customer from buying.
+        title: in words to be shown.
+        loyalty: of the owners of such a phone as the customer's, where it is known.
+        warnings: what stands against trusting the answer.
+        model_versions: weights that answered, by leaf model.
+        starter: leaf models that were trained on generated customers.
+    """
+
+    offer: str | None
+    uplift: float | None
+    uplifts: Mapping[str, float]
+    title: str
+    loyalty: Loyalty | None = None
+    warnings: tuple[str, ...] = ()
+    model_versions: Mapping[str, str] = field(default_factory=dict)
+    starter: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "offer": self.offer,
+            "uplift": rounded(self.uplift),
+            "uplifts": {offer: rounded(uplift) for offer, uplift in self.uplifts.items()},
+            "title": self.title,
+            "loyalty": self.loyalty.to_json() if self.loyalty else None,
+            "warnings": list(self.warnings),
+            "model_versions": dict(self.model_versions),
+            "starter": list(self.starter),
+        }
+
+
 def load_customer(path: str | os.PathLike[str]) -> dict[str, object]:
     """Read a record from a JSON file: one object, feature to value.
 
@@ -239,13 +281,10 @@ def _feature(raw: Mapping[str, Any]) -> Feature:
 
 
 def _loyalty(raw: Mapping[str, Any]) -> Loyalty:
-    return Loyalty(
-        str(raw["manufacturer"]),
-        int(raw["customers"]),
-        int(raw["stayed"]),
-        float(raw["low"]),
-        float(raw["high"]),
-    )
+    customers, stayed = int(raw["customers"]), int(raw["stayed"])
+    if not 0 <= stayed <= customers or not customers:
+        raise ValueError(f"loyalty of {stayed} among {customers} customers")
+    return Loyalty(str(raw["manufacturer"]), customers, stayed, float(raw["low"]), float(raw["high"]))
 
 
 def _brief(value: object) -> str:

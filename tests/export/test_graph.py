@@ -112,7 +112,7 @@ def test_the_manifest_says_how_the_graph_was_judged(written: Path) -> None:
 
 @pytest.mark.usefixtures("wrong_crops")
 def test_a_graph_that_computes_something_else_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"tiny: ONNX Runtime differs from torch by .*nothing was written"):
+    with pytest.raises(ParityError, match=r"tiny: ONNX Runtime differs from .* nothing was written"):
         write(tmp_path / "1", Middle())
     assert not (tmp_path / "1").exists()
 
@@ -130,6 +130,6 @@ def test_the_model_of_before_survives_a_failed_export(tmp_path: Path) -> None:
 
 
 def test_answers_that_are_no_numbers_are_no_parity(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="differs from torch by nan"):
+    with pytest.raises(ParityError, match="differs from the original by nan"):
         write(tmp_path / "1", Root(), [(pictures(1),), (pictures(4) - 0.5,)])
     assert not (tmp_path / "1").exists()
