@@ -56,6 +56,6 @@ bench-quick: models  ## throughput of recommend_products beside its own stages i
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
-clean:  ## remove what was built, but for the virtual environment and the cache folder
+clean:  ## remove what was built, but for galleries, the virtual environment and the cache folder
 	rm -rf out build dist *.egg-info client/*.egg-info
-	find model_repository -mindepth 2 -maxdepth 2 -type d -name '[0-9]*' -exec rm -rf {} +
+	find model_repository -mindepth 2 -maxdepth 2 -type d -name '[0-9]*' ! -path '*/gallery/*' -exec rm -rf {} +

@@ -112,6 +112,9 @@ UPLIFT_OFFER: Final = "uplift_offer"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
 
+GALLERY_MANIFEST: Final = "gallery.json"
+"""In every version folder of a gallery, and of no other model."""
+
 # Limits on a picture, checked by ``adlens.jpeg`` at the client and again before the decoder.
 MAX_IMAGE_BYTES: Final = 20 * 1024 * 1024
 MAX_PIXELS: Final = 50_000_000
@@ -367,7 +370,7 @@ class EmbedderCard(ModelCard):
 
 @dataclass(frozen=True)
 class GalleryCard(ModelCard):
-    """What a gallery says of itself; its ``weights`` are the digest of its vectors and ids."""
+    """What a gallery says of itself; its ``weights`` are the digest of its vectors, ids and attributes."""
 
     embedder: str = ""
     embedder_weights: str = ""

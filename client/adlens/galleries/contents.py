@@ -1,0 +1,141 @@
+"""All photos of a gallery in memory, and how they change: what is added and removed gives new contents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from adlens.contract import GalleryCard, gallery_model
+from adlens.errors import BadRecord, DuplicateId, WrongEmbedder
+from adlens.galleries.records import Record, Vectors, check_attributes
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The photos in the order in which they came.
+
+    Attributes:
+        embedder: that made the vectors.
+        embedder_weights: ``weights`` of its card; empty as long as there are no photos.
+        vectors: float32 [photos, D].
+        ids: of the photos.
+        paths: of the photos.
+        attributes: names.
+        values: of each photo, in the order of ``attributes``.
+    """
+
+    embedder: str
+    embedder_weights: str
+    vectors: Vectors
+    ids: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    values: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def empty(cls, embedder: str, dimension: int) -> Self:
+        """A gallery without photos."""
+        return cls(embedder, "", np.zeros((0, dimension), np.float32))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over vectors, ids and attributes, in hex."""
+        total = hashlib.sha256(np.ascontiguousarray(self.vectors).data)
+        total.update(json.dumps([self.ids, self.attributes, self.values]).encode())
+        return total.hexdigest()
+
+    @property
+    def card(self) -> GalleryCard:
+        """What the gallery says of itself."""
+        return GalleryCard(
+            gallery_model(self.embedder),
+            self.digest[:16],
+            starter=False,
+            embedder=self.embedder,
+            embedder_weights=self.embedder_weights,
+            photos=len(self.ids),
+            attributes=self.attributes,
+        )
+
+    def attributes_of(self, row: int) -> dict[str, str]:
+        """The attributes of the photo in ``row``."""
+        return dict(zip(self.attributes, self.values[row], strict=True))
+
+    def with_records(self, records: Iterable[Record], embedder_weights: str, *, replace_ids: bool) -> Self:
+        """These contents and ``records``, whose vectors an embedder of ``embedder_weights`` made.
+
+        Raises:
+            DuplicateId: two have one id, or one's is here and not to be replaced.
+            WrongEmbedder: another embedder made the vectors that are here.
+            BadRecord: the photos have too many attributes in all.
+        """
+        new: dict[str, Record] = {}
+        dimension = self.vectors.shape[1]
+        for record in records:
+            if record.id in new:
+                raise _duplicate(record, new[record.id].path, "give each photo an id of its own")
+            if len(record.vector) != dimension:
+                raise WrongEmbedder(
+                    f"photo '{record.id}': its vector has {len(record.vector)} numbers; those of a gallery "
+                    f"of {self.embedder} have {dimension}"
+                )
+            new[record.id] = record
+        if not new:
+            return self
+        rest = self.without(new.keys())
+        if not replace_ids and len(rest.ids) < len(self.ids):
+            row = next(row for row, id_ in enumerate(self.ids) if id_ in new)
+            record = new[self.ids[row]]
+            raise _duplicate(record, self.paths[row], "to put the new one in its place, --replace it")
+        if rest.ids and embedder_weights != self.embedder_weights:
+            raise WrongEmbedder(
+                f"the gallery's vectors were made by {self.embedder} with weights {self.embedder_weights}, "
+                f"these by weights {embedder_weights}; build the gallery anew"
+            )
+        return rest._and(list(new.values()), embedder_weights)
+
+    def _and(self, records: list[Record], embedder_weights: str) -> Self:
+        names = tuple(
+            dict.fromkeys([*self.attributes, *(name for each in records for name in each.attributes)])
+        )
+        check_attributes(names)
+        lacking = ("",) * (len(names) - len(self.attributes))
+        found = replace(
+            self,
+            embedder_weights=embedder_weights,
+            vectors=np.concatenate([self.vectors, np.stack([each.vector for each in records])]).astype(
+                np.float32
+            ),
+            ids=self.ids + tuple(each.id for each in records),
+            paths=self.paths + tuple(each.path for each in records),
+            attributes=names,
+            values=tuple(values + lacking for values in self.values)
+            + tuple(tuple(each.attributes.get(name, "") for name in names) for each in records),
+        )
+        try:
+            found.card.to_bytes()
+        except ValueError as error:
+            raise BadRecord(f"the names of the attributes are too long to travel: {error}") from error
+        return found
+
+    def without(self, ids: Collection[str]) -> Self:
+        """These contents less the photos of ``ids``."""
+        kept = [row for row, id_ in enumerate(self.ids) if id_ not in ids]
+        if len(kept) == len(self.ids):
+            return self
+        return replace(
+            self,
+            vectors=self.vectors[kept],
+            ids=tuple(self.ids[row] for row in kept),
+            paths=tuple(self.paths[row] for row in kept),
+            values=tuple(self.values[row] for row in kept),
+        )
+
+
+def _duplicate(record: Record, other: str, remedy: str) -> DuplicateId:
+    return DuplicateId(f"id '{record.id}' is that of two photos, {other} and {record.path}; {remedy}")

@@ -1,0 +1,314 @@
+"""A gallery on disk: a model folder of Triton's whose versions are the states of the gallery.
+
+A version holds ``model.onnx`` (see ``graph.py``), the big arrays in files of their own, ``photos.csv`` and
+the manifest ``gallery.json`` with the checksum of each. It is written under another name and renamed when
+all of it is on the disk, so that there is either all of it or none. An older version is overwritten with
+zeros before it is unlinked: what was removed is in no file any longer.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from adlens import contract
+from adlens.errors import CorruptGallery, GalleryBusy, GalleryError, InvalidConfiguration
+from adlens.galleries import graph
+from adlens.galleries.contents import Contents
+from adlens.galleries.records import COLUMNS
+
+FORMAT: Final = 1
+FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
+"""Initializers of the graph that lie in files of their own."""
+_LOCK, _UNFINISHED, _DISCARDED = ".lock", ".new-", ".old-"
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``gallery.json``."""
+
+    format: int
+    embedder: str
+    embedder_weights: str
+    dimension: int
+    photos: int
+    attributes: tuple[str, ...]
+    digest: str
+    sha256: dict[str, str]
+    """Of each other file of the version, by name."""
+
+
+class GalleryFolder:
+    """The model folder of a gallery."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def versions(self) -> list[Path]:
+        """The version folders, newest first."""
+        found = [entry for entry in self.folder.glob("[1-9]*") if entry.name.isdigit() and entry.is_dir()]
+        return sorted(found, key=lambda version: int(version.name), reverse=True)
+
+    def manifest(self) -> Manifest:
+        """The newest version's.
+
+        Raises:
+            InvalidConfiguration: there is no version.
+            CorruptGallery: it cannot be read.
+        """
+        return _manifest(self._newest())
+
+    def _newest(self) -> Path:
+        version = next(iter(self.versions()), None)
+        if version is None:
+            raise InvalidConfiguration(f"{self.folder} holds no gallery; check the path, or run: make models")
+        return version
+
+    def read(self) -> Contents:
+        """The newest version, held against its checksums.
+
+        Raises:
+            InvalidConfiguration: there is no version.
+            CorruptGallery: its files are not what was written.
+        """
+        version = self._newest()
+        manifest = _manifest(version)
+        for name, expected in manifest.sha256.items():
+            try:
+                with (version / name).open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise _corrupt(version / name, error.strerror or str(error)) from error
+            if found != expected:
+                raise _corrupt(version / name, f"its checksum is {found[:16]}, not {expected[:16]}")
+        vectors = np.fromfile(version / FILES["vectors"], np.float32).reshape(-1, manifest.dimension)
+        with (version / "photos.csv").open(encoding="utf-8", newline="") as table:
+            rows = list(csv.reader(table))[1:]
+        return Contents(
+            manifest.embedder,
+            manifest.embedder_weights,
+            vectors[: manifest.photos],
+            ids=tuple(row[0] for row in rows),
+            paths=tuple(row[1] for row in rows),
+            attributes=manifest.attributes,
+            values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out, and clear what one that was killed has left.
+
+        Raises:
+            GalleryBusy: one is at work.
+            GalleryError: the folder cannot be written to.
+        """
+        import fcntl  # not on Windows, where galleries can be searched all the same
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / _LOCK).open("ab")
+        except OSError as error:
+            raise GalleryError(f"{self.folder} cannot be written to ({error.strerror})") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise GalleryBusy(
+                    f"another program is changing {self.folder}; try again when it is done"
+                ) from error
+            for prefix in (_UNFINISHED, _DISCARDED):
+                for leftover in self.folder.glob(f"{prefix}*"):
+                    _wipe_folder(leftover)
+            yield
+
+    def ensure(self, embedder: str, dimension: int) -> bool:
+        """Write an empty version where there is none, so that a server can start; whether it did.
+
+        Raises:
+            GalleryError: as ``locked`` and ``publish``.
+        """
+        if self.versions():
+            return False
+        with self.locked():
+            self.publish(Contents.empty(embedder, dimension))
+        return True
+
+    def publish(self, contents: Contents) -> Path:
+        """Write ``contents`` as the next version, which a server that serves this folder then loads.
+
+        To be called while ``locked``.
+
+        Raises:
+            InvalidConfiguration: the package ``onnx`` is missing.
+            GalleryError: the disk does not take it.
+        """
+        number = max((int(version.name) for version in self.versions()), default=0) + 1
+        try:
+            temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
+            try:
+                _write_version(temporary, contents)
+                temporary.chmod(0o755)
+                published = temporary.rename(self.folder / str(number))
+            except BaseException:
+                _wipe_folder(temporary)
+                raise
+            _sync(self.folder)
+        except OSError as error:
+            raise GalleryError(f"{self.folder} cannot be written to: {error}") from error
+        return published
+
+    def wipe_old(self, timeout_s: float) -> list[Path]:
+        """Overwrite and remove all versions but the newest, as soon as no server of this machine uses them.
+
+        Returns:
+            Those that were still in use after ``timeout_s`` seconds, and stay.
+        """
+        deadline = time.monotonic() + timeout_s
+        for version in self.versions()[1:]:
+            while _is_mapped(version / FILES["vectors"]) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if not _is_mapped(version / FILES["vectors"]):
+                _wipe_folder(version.rename(self.folder / f"{_DISCARDED}{version.name}"))
+        return self.versions()[1:]
+
+
+def wipe(file: Path) -> None:
+    """Overwrite ``file`` with zeros on the disk, then unlink it."""
+    with file.open("r+b") as opened:
+        left = file.stat().st_size
+        while left > 0:
+            left -= opened.write(bytes(min(left, _CHUNK)))
+        opened.flush()
+        os.fsync(opened.fileno())
+    file.unlink()
+
+
+def _wipe_folder(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            wipe(file)
+    shutil.rmtree(folder)
+
+
+def _is_mapped(file: Path) -> bool:
+    """Whether a process of this machine, of those that we may look at, has ``file`` in its memory.
+
+    By ``/proc/PID/maps`` (proc_pid_maps(5)); by inode, as a container sees it under another path.
+    """
+    end = f" {file.stat().st_ino} "
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            if any(end in line and line.rstrip().endswith(f"/{file.name}") for line in maps.open()):
+                return True
+    return False
+
+
+def _manifest(version: Path) -> Manifest:
+    path = version / contract.GALLERY_MANIFEST
+    try:
+        raw: dict[str, Any] = json.loads(path.read_bytes())
+        manifest = Manifest(**(raw | {"attributes": tuple(raw["attributes"])}))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _corrupt(path, repr(error)) from error
+    if manifest.format != FORMAT:
+        raise CorruptGallery(f"{path}: format {manifest.format}; this adlens reads {FORMAT}, use a newer one")
+    return manifest
+
+
+def _corrupt(path: Path, why: str) -> CorruptGallery:
+    return CorruptGallery(
+        f"{path} is damaged ({why}); restore the folder from a copy, or build the gallery anew"
+    )
+
+
+def _write_version(folder: Path, contents: Contents) -> None:
+    arrays = _arrays(contents)
+    sums = {name: _write(folder / name, arrays[key].data) for key, name in FILES.items()}
+    sums["model.onnx"] = _write(folder / "model.onnx", graph.build(arrays, FILES))
+    sums["photos.csv"] = _write(folder / "photos.csv", _table(contents))
+    manifest = Manifest(
+        FORMAT,
+        contents.embedder,
+        contents.embedder_weights,
+        contents.vectors.shape[1],
+        len(contents.ids),
+        contents.attributes,
+        contents.digest,
+        sums,
+    )
+    _write(folder / contract.GALLERY_MANIFEST, json.dumps(vars(manifest), indent=2).encode())
+    _sync(folder)
+
+
+def _arrays(contents: Contents) -> dict[str, graph.Array]:
+    """The initializers of the graph, padded; see ``graph.build``."""
+    photos, dimension = contents.vectors.shape
+    rows = max(-(-photos // graph.BLOCK) * graph.BLOCK, graph.MIN_ROWS)
+    vectors = np.zeros((rows, dimension), np.float32)
+    vectors[:photos] = contents.vectors
+    ids = np.zeros((rows, contract.ID_BYTES), np.uint8)
+    padded = b"".join(each.encode().ljust(contract.ID_BYTES, b"\0") for each in contents.ids)
+    ids[:photos] = np.frombuffer(padded, np.uint8).reshape(photos, contract.ID_BYTES)
+    # Values and groups by the places at which they come first; place 0 is what the padding has.
+    values: dict[tuple[str, str], int] = {}
+    groups: dict[tuple[int, ...], int] = {}
+    of_rows = np.zeros(rows, np.int32)
+    for row, texts in enumerate(contents.values):
+        pairs = zip(contents.attributes, texts, strict=True)
+        group = tuple(values.setdefault(pair, len(values) + 1) for pair in pairs) or (0,)
+        of_rows[row] = groups.setdefault(group, len(groups) + 1)
+    width = max(1, len(contents.attributes))
+    return {
+        "vectors": vectors,
+        "ids": ids,
+        "groups": of_rows,
+        "group_values": np.array([(0,) * width, *groups], np.int64),
+        "values": np.array([0, *(contract.filter_code(*pair) for pair in values)], np.int64),
+        "is_real": np.arange(len(groups) + 1) > 0,
+        "sizes": np.bincount(of_rows[:photos], minlength=len(groups) + 1).astype(np.int32)[:, np.newaxis],
+        "card": np.frombuffer(contents.card.to_bytes(), np.uint8)[np.newaxis],
+    }
+
+
+def _table(contents: Contents) -> bytes:
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow([*COLUMNS, *contents.attributes])
+    table.writerows(
+        [id_, path, *values]
+        for id_, path, values in zip(contents.ids, contents.paths, contents.values, strict=True)
+    )
+    return text.getvalue().encode()
+
+
+def _write(path: Path, data: bytes | memoryview) -> str:
+    """Write to the disk; the SHA-256 in hex."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o644)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in ``folder`` survive a power cut, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""What a gallery holds and answers, and the three calls by which it is used, whoever keeps it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from adlens import contract
+from adlens.answers import Match
+from adlens.errors import BadRecord
+from adlens.filters import Filter
+
+Vectors = npt.NDArray[np.float32]
+
+MAX_ATTRIBUTES: Final = contract.MAX_CLAUSES
+"""Attributes of a gallery's photos, so that a filter can use them all."""
+COLUMNS: Final = ("id", "path")
+"""Columns of a table of photos that are no attributes."""
+_LENGTH_TOLERANCE: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Record:
+    """A photo in a gallery, which keeps no picture.
+
+    Attributes:
+        id: unique and opaque; at most ID_BYTES of UTF-8 without control characters.
+        vector: the embedding of its face, float32 [D], of length 1.
+        attributes: what filters choose by; of one that a photo lacks, the value is empty.
+        path: where the photo lies; for people.
+
+    Raises:
+        BadRecord: one of them is not so.
+    """
+
+    id: str
+    vector: npt.NDArray[Any]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        check_attributes(self.attributes)
+        length = float(np.linalg.norm(self.vector))
+        if self.vector.ndim != 1 or not abs(length - 1) <= _LENGTH_TOLERANCE:  # NaN is no number within
+            raise BadRecord(
+                f"photo '{self.id}': its vector has shape {list(self.vector.shape)} and length {length:.3g}; "
+                "give an embedding of length 1"
+            )
+
+
+class Gallery(Protocol):
+    """Photos of faces that can be found by similarity."""
+
+    def add(self, records: Iterable[Record], *, replace: bool = False) -> None:
+        """Take in ``records``, all or none.
+
+        Raises:
+            DuplicateId: two have one id, or one's is in the gallery and not to be ``replace``d.
+            WrongEmbedder: their vectors have another dimension than the gallery's.
+        """
+
+    def search(
+        self,
+        vectors: Vectors,
+        k: int = contract.MATCHES,
+        filter: Filter | None = None,  # noqa: A002 - the field's term
+    ) -> list[list[Match]]:
+        """The at most ``k`` photos most similar to each of ``vectors``, float32 [n, D], best first.
+
+        Raises:
+            BadFilter: ``filter`` asks for an attribute that the photos do not have.
+        """
+
+    def forget(self, ids: Collection[str]) -> int:
+        """Remove the photos of these ids for good; the number of those that were there."""
+
+
+def check_id(text: str) -> None:
+    """Refuse what cannot travel as an id.
+
+    Raises:
+        BadRecord: it is empty or too long, or has a control character.
+    """
+    size = len(text.encode(errors="surrogatepass"))
+    if not 0 < size <= contract.ID_BYTES:
+        raise BadRecord(f"id {text!r} has {size} bytes; give 1 to {contract.ID_BYTES}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise BadRecord(f"id {text!r} has a character that is no text; remove it")
+
+
+def check_attributes(names: Collection[str]) -> None:
+    """Refuse attribute names that a filter or a table cannot hold.
+
+    Raises:
+        BadRecord: there are too many, or one is empty, taken, or has an equals sign.
+    """
+    if len(names) > MAX_ATTRIBUTES:
+        raise BadRecord(
+            f"{len(names)} attributes ({', '.join(names)}); a gallery has at most {MAX_ATTRIBUTES}"
+        )
+    for name in names:
+        if not name or name in COLUMNS or "=" in name:
+            raise BadRecord(
+                f"attribute {name!r}; give a name without '=' that is none of {', '.join(COLUMNS)}"
+            )
