@@ -104,6 +104,18 @@ class JudgedFace(Face):
 
 
 @dataclass(frozen=True)
+class Match:
+    """A photo of a gallery that was found for a face, and its cosine similarity, -1 to 1."""
+
+    id: str
+    score: float
+
+    def to_json(self) -> Json:
+        """As a JSON object."""
+        return {"id": self.id, "similarity": rounded(self.score)}
+
+
+@dataclass(frozen=True)
 class PictureAnswer:
     """The recommendation for one picture, with its evidence.
 

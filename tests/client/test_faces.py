@@ -36,14 +36,14 @@ def test_boxes_are_clipped_to_the_picture() -> None:
 def test_more_faces_than_slots_are_warned_of() -> None:
     found = read([(BOX, {})] * contract.MAX_FACES, found=23)
     assert len(found.faces) == contract.MAX_FACES
-    assert list(faces.warnings(found, {})) == ["23 faces found; only the 16 largest are judged"]
+    assert list(faces.warnings(found, ())) == ["23 faces found; only the 16 largest are judged"]
 
 
 def test_a_detector_on_starter_weights_is_warned_of() -> None:
     starter = ModelCard(contract.DETECT_FACES, "0" * 16, True)
-    (warning,) = faces.warnings(read([]), {contract.card_output(contract.DETECT_FACES): starter})
+    (warning,) = faces.warnings(read([]), [starter])
     assert "faces are found at random" in warning
-    assert not list(faces.warnings(read([]), CARDS))
+    assert not list(faces.warnings(read([]), CARDS.values()))
 
 
 @pytest.mark.parametrize("name", [contract.BOXES, contract.PICTURE_SIZE, contract.LANDMARKS])

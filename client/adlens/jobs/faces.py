@@ -5,7 +5,7 @@ The server finds faces on a canvas; here their boxes and landmarks are brought b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,10 +89,11 @@ def main_face(boxes: npt.ArrayLike, height: float, width: float) -> int:
     return int((areas - 2 * distances).argmax())
 
 
-def warnings(faces: Faces, cards: Mapping[str, ModelCard]) -> Iterator[str]:
+def warnings(faces: Faces, cards: Iterable[ModelCard]) -> Iterator[str]:
     """Say where not all faces are in the answer, or it rests on chance."""
     if faces.found > contract.MAX_FACES:
         yield f"{faces.found} faces found; only the {contract.MAX_FACES} largest are judged"
-    detector = cards.get(contract.card_output(contract.DETECT_FACES))
-    if detector and detector.starter:
-        yield f"{detector.model} runs on starter weights: faces are found at random; run `make models`"
+    if any(card.starter for card in cards if card.model == contract.DETECT_FACES):
+        yield (
+            f"{contract.DETECT_FACES} runs on starter weights: faces are found at random; run `make models`"
+        )

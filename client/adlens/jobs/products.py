@@ -72,7 +72,7 @@ def interpret(response: InferResponse, path: str, catalogue: Catalogue) -> Pictu
         width=found.width,
         faces=faces,
         warnings=(
-            *people.warnings(found, cards),
+            *people.warnings(found, cards.values()),
             *_size_warnings(faces, found),
             *_trust_warnings(faces, backbones),
         ),
