@@ -9,19 +9,27 @@ import asyncio
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from adlens import contract, pictures
+from adlens.ads import AdAnswer
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.catalogue import Catalogue
-from adlens.errors import BadImage, BadRequest, NoPictures
-from adlens.jobs import faces, products
+from adlens.customers import OfferAnswer, Schema
+from adlens.errors import BadCustomer, BadImage, BadRequest, NoPictures
+from adlens.filters import Filter
+from adlens.galleries.records import Gallery
+from adlens.jobs import faces, offers, personal_ads, products
+from adlens.jobs.personal_ads import Matches
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike, Picture
 from adlens.runs import ask_many, ask_many_async
@@ -39,7 +47,19 @@ from adlens.transport import (
 DEFAULT_WORKERS: Final = 8
 """Requests in flight; two full batches of the server's would be ``2 * contract.MAX_BATCH``."""
 
+Customer = Mapping[str, object]
+"""A record, feature to value."""
+
 OnAnswer = Callable[[PictureAnswer | Failure], object]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is sent: ``inputs`` to ``model``, and which of its outputs are wanted (none stands for all)."""
+
+    model: str
+    inputs: Mapping[str, npt.NDArray[Any]]
+    outputs: tuple[str, ...] = ()
 
 
 class _Settings(ABC):
@@ -54,6 +74,8 @@ class _Settings(ABC):
         catalogue: Catalogue | str | os.PathLike[str] | None = None,
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
+        embedder: str = contract.EMBEDDER,
+        gallery: Gallery | None = None,
     ) -> None:
         """Prepare to call a server; nothing is sent yet.
 
@@ -64,6 +86,8 @@ class _Settings(ABC):
             catalogue: what is sold: a catalogue or its file; by default the one of adlens.
             tls: encrypt the connection.
             headers: sent with every call.
+            embedder: finds similar faces; the server has a gallery of its own for each that it serves.
+            gallery: searched instead of that one.
 
         Raises:
             InvalidConfiguration: a value, or the catalogue file, is wrong.
@@ -75,6 +99,9 @@ class _Settings(ABC):
             self.catalogue = catalogue
         else:
             self.catalogue = Catalogue.load(catalogue)
+        self.embedder = embedder
+        self.gallery = gallery
+        self._schema: Schema | None = None
         self._open()
 
     @abstractmethod
@@ -84,6 +111,40 @@ class _Settings(ABC):
     def _read(self, response: InferResponse, picture: Picture) -> PictureAnswer:
         return products.interpret(response, picture.source, self.catalogue)
 
+    def _match_faces(self, picture: Picture, filter: Filter | None) -> _Request:  # noqa: A002
+        outputs = personal_ads.embedding_outputs if self.gallery else personal_ads.outputs
+        inputs = personal_ads.request(picture, filter)
+        return _Request(contract.match_faces_model(self.embedder), inputs, outputs(self.embedder))
+
+    def _search(self, response: InferResponse, filter: Filter | None) -> Sequence[Matches] | None:  # noqa: A002
+        """What ``gallery`` holds for the faces; None where the server's answers."""
+        if self.gallery is None:
+            return None
+        vectors = personal_ads.embeddings(response, self.embedder)
+        return self.gallery.search(vectors, contract.MATCHES, filter) if len(vectors) else []
+
+    def _offering(self, customer: Customer) -> Generator[_Request, InferResponse, OfferAnswer]:
+        """Yields requests, is sent their responses, and returns the offer.
+
+        The model's schema is asked for once, and again where the model turns out to be another one.
+        """
+        schema = self._schema
+        while True:
+            fresh = schema is None
+            if schema is None:
+                schema = offers.read_schema((yield _Request(contract.UPLIFT_OFFER, offers.probe())))
+            try:
+                inputs = offers.request(customer, schema)
+            except BadCustomer:
+                if fresh:
+                    raise
+            else:
+                response = yield _Request(contract.UPLIFT_OFFER, inputs)
+                if offers.read_schema(response) == schema:
+                    self._schema = schema
+                    return offers.interpret(response, schema, customer)
+            schema = None
+
     def _health(self, server: str, probe: PictureAnswer, began: float) -> Health:
         latency_ms = (time.perf_counter() - began) * 1000
         model = contract.RECOMMEND_PRODUCTS
@@ -91,7 +152,7 @@ class _Settings(ABC):
 
 
 class Recommender(_Settings):
-    """Recommends products. A context manager; to be shared by any number of threads."""
+    """Recommends products and ads. A context manager; to be shared by any number of threads."""
 
     def _open(self) -> None:
         self._connection = Connection(self.endpoint)
@@ -109,10 +170,8 @@ class Recommender(_Settings):
             UnknownModel: the server does not serve ``recommend_products``.
         """
         picture = pictures.load(image)
-        try:
-            response = self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
-        except BadRequest as error:
-            raise _refused(picture, error) from error
+        with _refusals(picture):
+            response = self._infer(_Request(contract.RECOMMEND_PRODUCTS, faces.request(picture)))
         return self._read(response, picture)
 
     def recommend_many(
@@ -154,6 +213,80 @@ class Recommender(_Settings):
                 on_answer(answer)
         return tally.answer()
 
+    def personalise(
+        self,
+        photo: ImageLike,
+        customer: Customer | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - the field's term
+    ) -> AdAnswer:
+        """Find the campaign photo with the face most similar to the main one of ``photo``, and the offer.
+
+        Args:
+            photo: see ``recommend_products``.
+            customer: record by feature, as the offer model's schema has it; None for no offer.
+            filter: which campaign photos may be found: ``{"campaign": ["spring", "summer"]}``.
+
+        Raises:
+            BadImage: the picture cannot be read, or is over a limit (``TooLarge``).
+            BadCustomer: the record does not fit the schema.
+            BadFilter: the gallery cannot be filtered like this.
+            WrongEmbedder: the gallery is not of this embedder's vectors.
+            ServerError: no answer from the server, after retries.
+            UnknownModel: the server does not serve what is needed.
+        """
+        offer = None if customer is None else self.offer(customer)
+        return self._personalise(photo, offer, filter)
+
+    def personalise_many(
+        self,
+        photos: Iterable[ImageLike],
+        customer: Customer | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        workers: int = DEFAULT_WORKERS,
+    ) -> Iterator[AdAnswer | Failure]:
+        """``personalise`` for any number of photos of one customer; see ``recommend_many``.
+
+        Raises:
+            AdlensError: there is no offer to be had, before any picture is sent.
+            InvalidConfiguration: ``workers`` is below 1.
+        """
+        offer = None if customer is None else self.offer(customer)
+        ask = partial(self._personalise, offer=offer, filter=filter)
+        return ask_many(ask, photos, workers, self.endpoint.timeout_s)
+
+    def offer(self, customer: Customer) -> OfferAnswer:
+        """Find the offer that raises the customer's probability to buy the most.
+
+        Raises:
+            BadCustomer: the record does not fit the schema.
+            ServerError: no answer from the server, after retries.
+            UnknownModel: the server does not serve ``uplift_offer``.
+        """
+        steps = self._offering(customer)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(self._infer(request))
+        except StopIteration as end:
+            return cast(OfferAnswer, end.value)
+
+    def _personalise(
+        self,
+        photo: ImageLike,
+        offer: OfferAnswer | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> AdAnswer:
+        picture = pictures.load(photo)
+        with _refusals(picture):
+            response = self._infer(self._match_faces(picture, filter))
+        elsewhere = self._search(response, filter)
+        return personal_ads.interpret(response, picture.source, self.embedder, filter, offer, elsewhere)
+
+    def _infer(self, request: _Request) -> InferResponse:
+        return self._connection.infer(request.model, request.inputs, outputs=request.outputs)
+
     def health(self) -> Health:
         """Have the server answer a real request, as its own health checks do not notice a dead model.
 
@@ -187,10 +320,8 @@ class AsyncRecommender(_Settings):
     async def recommend_products(self, image: ImageLike) -> PictureAnswer:
         """See ``Recommender.recommend_products``. The picture is read on a thread."""
         picture = await asyncio.to_thread(pictures.load, image)
-        try:
-            response = await self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
-        except BadRequest as error:
-            raise _refused(picture, error) from error
+        with _refusals(picture):
+            response = await self._infer(_Request(contract.RECOMMEND_PRODUCTS, faces.request(picture)))
         return self._read(response, picture)
 
     def recommend_many(
@@ -215,6 +346,57 @@ class AsyncRecommender(_Settings):
                 on_answer(answer)
         return tally.answer()
 
+    async def personalise(
+        self,
+        photo: ImageLike,
+        customer: Customer | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> AdAnswer:
+        """See ``Recommender.personalise``. The picture is read, and a gallery searched, on a thread."""
+        offer = None if customer is None else await self.offer(customer)
+        return await self._personalise(photo, offer, filter)
+
+    async def personalise_many(
+        self,
+        photos: Iterable[ImageLike],
+        customer: Customer | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        workers: int = DEFAULT_WORKERS,
+    ) -> AsyncIterator[AdAnswer | Failure]:
+        """See ``Recommender.personalise_many``."""
+        offer = None if customer is None else await self.offer(customer)
+        ask = partial(self._personalise, offer=offer, filter=filter)
+        async with aclosing(ask_many_async(ask, photos, workers, self.endpoint.timeout_s)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def offer(self, customer: Customer) -> OfferAnswer:
+        """See ``Recommender.offer``."""
+        steps = self._offering(customer)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(await self._infer(request))
+        except StopIteration as end:
+            return cast(OfferAnswer, end.value)
+
+    async def _personalise(
+        self,
+        photo: ImageLike,
+        offer: OfferAnswer | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> AdAnswer:
+        picture = await asyncio.to_thread(pictures.load, photo)
+        with _refusals(picture):
+            response = await self._infer(self._match_faces(picture, filter))
+        elsewhere = await asyncio.to_thread(self._search, response, filter)
+        return personal_ads.interpret(response, picture.source, self.embedder, filter, offer, elsewhere)
+
+    async def _infer(self, request: _Request) -> InferResponse:
+        return await self._connection.infer(request.model, request.inputs, outputs=request.outputs)
+
     async def health(self) -> Health:
         """See ``Recommender.health``."""
         server = await self._connection.server_version()
@@ -234,9 +416,15 @@ class AsyncRecommender(_Settings):
         await self.close()
 
 
-def _refused(picture: Picture, error: BadRequest) -> BadImage:
+@contextmanager
+def _refusals(picture: Picture) -> Iterator[None]:
     """The server takes what the JPEG gate lets through, so what it refuses is damaged further inside."""
-    return BadImage(f"{picture.source}: refused by the server as damaged; save it again as JPEG ({error})")
+    try:
+        yield
+    except BadRequest as error:
+        raise BadImage(
+            f"{picture.source}: refused by the server as damaged; save it again as JPEG ({error})"
+        ) from error
 
 
 def _pictures_of(folder: str | os.PathLike[str]) -> Iterator[Path]:

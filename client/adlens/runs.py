@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
 from typing import Final, TypeVar
@@ -69,7 +69,7 @@ async def ask_many_async(
     images: Iterable[ImageLike],
     workers: int,
     timeout_s: float,
-) -> AsyncIterator[Answer | Failure]:
+) -> AsyncGenerator[Answer | Failure]:
     """``ask_many`` for asyncio."""
     run = _Run(workers)
     slots = asyncio.Semaphore(workers)
