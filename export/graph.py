@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from adlens import contract
+from export.networks import alignment, ops
 from export.networks.card import Carded
-from export.networks.ops import TRANSLATIONS
 
 OPSET: Final = 18
 TOLERANCE: Final = 1e-3
@@ -148,7 +148,7 @@ def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) 
             output_names=list(signature.outputs),
             dynamic_shapes=(tuple({0: batch} for _ in example),),
             opset_version=OPSET,
-            custom_translation_table=TRANSLATIONS,
+            custom_translation_table={**ops.TRANSLATIONS, **alignment.TRANSLATIONS},
             optimize=True,
             verbose=False,
         )

