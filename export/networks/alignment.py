@@ -129,15 +129,15 @@ def _warp_to_onnx(image: FLOAT, rows: FLOAT, terms: FLOAT, low: FLOAT, high: FLO
     shape = op.Concat(op.Constant(value_ints=[1]), side, side, op.Constant(value_ints=[2]), axis=0)
 
     @graph()
-    def one(index: INT64, go: BOOL) -> tuple[BOOL, FLOAT]:
+    def one(index: INT64, more: BOOL) -> tuple[BOOL, FLOAT]:
         grid = op.MatMul(rows, op.Gather(terms, index))
         grid = op.Min(op.Max(grid, op.Gather(low, index)), op.Gather(high, index))
         chip = op.GridSample(images, op.Reshape(grid, shape), mode="bilinear", padding_mode="zeros")
-        return op.Identity(go), op.Squeeze(chip, op.Constant(value_ints=[0]))
+        return op.Identity(more), op.Squeeze(chip, op.Constant(value_ints=[0]))
 
     faces = op.Squeeze(op.Shape(terms, start=0, end=1))
-    chips: FLOAT = op.Loop(faces, op.Cast(op.Constant(value_int=1), to=BOOL.dtype), body=one)
-    return chips
+    go = op.Cast(op.Constant(value_int=1), to=BOOL.dtype)
+    return op.Loop(faces, go, body=one)  # type: ignore[no-any-return]
 
 
 TRANSLATIONS: Final[dict[Callable[..., Any], Any]] = {torch.ops.adlens.warp.default: _warp_to_onnx}
