@@ -129,7 +129,7 @@ def _warp_to_onnx(image: FLOAT, rows: FLOAT, terms: FLOAT, low: FLOAT, high: FLO
     shape = op.Concat(op.Constant(value_ints=[1]), side, side, op.Constant(value_ints=[2]), axis=0)
 
     @graph()
-    def one(index: INT64, more: BOOL) -> tuple[BOOL, FLOAT]:
+    def one(index: INT64, more: BOOL):  # type: ignore[no-untyped-def]  # noqa: ANN202
         grid = op.MatMul(rows, op.Gather(terms, index))
         grid = op.Min(op.Max(grid, op.Gather(low, index)), op.Gather(high, index))
         chip = op.GridSample(images, op.Reshape(grid, shape), mode="bilinear", padding_mode="zeros")
