@@ -10,28 +10,29 @@ import io
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer
 
-Answer = PictureAnswer | UserAnswer | Failure
+_Answer = TypeVar("_Answer", contravariant=True)
+_ProductAnswer = PictureAnswer | UserAnswer | Failure
 
 
-class Report(ABC):
+class Report(ABC, Generic[_Answer]):
     """Turns answers into lines."""
 
     header: str | None = None
     """Printed before all answers."""
 
     @abstractmethod
-    def line(self, answer: Answer, drawing: Path | None) -> str | None:
+    def line(self, answer: _Answer, drawing: Path | None) -> str | None:
         """Write ``answer``, whose ``drawing`` lies there; None where this form shows nothing."""
 
 
-class Text(Report):
+class Text(Report[_ProductAnswer]):
     """For people. Failures are left to standard error."""
 
-    def line(self, answer: Answer, drawing: Path | None) -> str | None:
+    def line(self, answer: _ProductAnswer, drawing: Path | None) -> str | None:
         """See ``Report``."""
         if isinstance(answer, Failure):
             return None
@@ -46,10 +47,14 @@ class Text(Report):
         return "\n".join(lines)
 
 
-class Json(Report):
+class _HasJson(Protocol):
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class Json(Report[_HasJson]):
     """One object a line."""
 
-    def line(self, answer: Answer, drawing: Path | None) -> str:
+    def line(self, answer: _HasJson, drawing: Path | None) -> str:
         """See ``Report``."""
         row = answer.to_json()
         if drawing:
@@ -57,7 +62,7 @@ class Json(Report):
         return json.dumps(row, ensure_ascii=False)
 
 
-class Csv(Report):
+class Csv(Report[_ProductAnswer]):
     """One row an answer, flat: of the faces, the one that decides."""
 
     columns: Final = (
@@ -70,7 +75,7 @@ class Csv(Report):
         """Prepare the header."""
         self.header = _csv_row(list(self.columns))
 
-    def line(self, answer: Answer, drawing: Path | None) -> str:
+    def line(self, answer: _ProductAnswer, drawing: Path | None) -> str:
         """See ``Report``."""
         row = self._failure(answer) if isinstance(answer, Failure) else self._answer(answer)
         row["drawing"] = drawing
