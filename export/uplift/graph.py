@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from adlens import contract
-from adlens.customers import Schema
+from adlens.customers import Category, Schema
 from export.graph import OPSET, Manifest, Signature, write_graph
 from export.uplift.learners import Floats, UpliftModel, expansion
 
@@ -34,23 +34,19 @@ _IR: Final = 10
 """What torch's exporter writes as well, and ONNX Runtime 1.18 reads."""
 _BATCH: Final = "batch"
 _LEAF: Final = -1
+_JUDGED: Final = 2048
+"""Customers on whom the graph is held against XGBoost."""
 
 
-def write(
-    model: UpliftModel,
-    card: contract.ModelCard,
-    schema: Schema,
-    customers: Floats,
-    manifest: Manifest,
-    folder: Path,
+def write_offer(
+    model: UpliftModel, card: contract.ModelCard, schema: Schema, manifest: Manifest, folder: Path
 ) -> Manifest:
-    """Write the graph of ``model`` to ``folder``, judged on the first and on all of ``customers``.
+    """Write the graph of ``model`` to ``folder``, judged on customers drawn at random.
 
     Args:
         model: its offers are the labels of ``card``, its features those of ``schema``.
         card: answers beside the uplift.
         schema: answers as well.
-        customers: float32 [n, MAX_FEATURES], as in CUSTOMER.
         manifest: as for ``export.graph.write_model``.
         folder: version folder.
 
@@ -64,9 +60,27 @@ def write(
         uplift[:, : len(card.labels)] = torch.from_numpy(model.predict(rows.numpy()))
         return (uplift, *(data.expand(len(rows), -1) for data in said))
 
-    batches = [(torch.from_numpy(rows),) for rows in (customers[:1], customers)]
+    customers = torch.from_numpy(draw_customers(schema, _JUDGED))
+    batches = [(customers[:size],) for size in (1, contract.MAX_BATCH, _JUDGED)]
     graph = to_onnx(model, card, schema)
     return write_graph(graph, original, SIGNATURE, batches, manifest, folder, TOLERANCE)
+
+
+def draw_customers(schema: Schema, count: int, seed: int = 1) -> Floats:
+    """Customers as in CUSTOMER, float32 [count, MAX_FEATURES], alike over what training has seen and beyond.
+
+    Every second one has whole numbers, which fall on the trees' thresholds.
+    """
+    random = np.random.default_rng(seed)
+    rows = np.zeros((count, contract.MAX_FEATURES), np.float32)
+    for column, feature in enumerate(schema.features):
+        if isinstance(feature, Category):
+            rows[:, column] = random.integers(0, len(feature.values), count)
+        else:
+            beyond = 0.1 * (feature.high - feature.low)
+            rows[:, column] = random.uniform(feature.low - beyond, feature.high + beyond, count)
+    rows[1::2] = rows[1::2].round()
+    return rows
 
 
 def to_onnx(model: UpliftModel, card: contract.ModelCard, schema: Schema) -> bytes:

@@ -37,7 +37,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
 ROUNDS: Final = 120
 TWO_MODEL: Final = "two_model"
 CLASS_TRANSFORMATION: Final = "class_transformation"
-_MODEL_FILE: Final = "uplift.json"
+_SUMS_FILE: Final = "sums.json"
 
 Floats = NDArray[np.float32]
 
@@ -138,6 +138,16 @@ LEARNERS: Final[Mapping[str, Learner]] = {
 }
 
 
+def guess_assignment(known: Campaign, unseen: Campaign) -> Floats:
+    """Probability, [unseen], that a customer was given the offer, guessed from features as seen in ``known``.
+
+    Where offers were given at random, as all learners here assume, the guess is no better than chance.
+    """
+    booster = _boost(known, known.given)
+    rows = xgboost.DMatrix(expand(unseen.columns, unseen.schema.features))
+    return np.asarray(booster.predict(rows), np.float32)
+
+
 def combine(models: Sequence[UpliftModel]) -> UpliftModel:
     """One model of several offers, one after the other; equal boosters are kept once."""
     boosters: dict[bytes, xgboost.Booster] = {}
@@ -157,7 +167,7 @@ def save_boosters(model: UpliftModel, folder: Path) -> None:
     for number, booster in enumerate(model.boosters):
         (folder / _booster_file(number)).write_bytes(_raw(booster))
     sums = {"weights": model.weights.tolist(), "constant": model.constant.tolist()}
-    (folder / _MODEL_FILE).write_text(json.dumps(sums) + "\n")
+    (folder / _SUMS_FILE).write_text(json.dumps(sums) + "\n")
 
 
 def load_boosters(features: tuple[Feature, ...], folder: Path) -> UpliftModel:
@@ -167,7 +177,7 @@ def load_boosters(features: tuple[Feature, ...], folder: Path) -> UpliftModel:
         DatasetError: a file is missing, or is none of ours.
     """
     try:
-        sums = json.loads((folder / _MODEL_FILE).read_text())
+        sums = json.loads((folder / _SUMS_FILE).read_text())
         weights = np.array(sums["weights"], np.float32)
         files = [folder / _booster_file(number) for number in range(len(weights))]
         boosters = tuple(xgboost.Booster(model_file=bytearray(file.read_bytes())) for file in files)
