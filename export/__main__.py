@@ -19,16 +19,19 @@ import torch
 from torch import Tensor
 
 from adlens import contract
-from export import generated, train_attributes
+from adlens.galleries.files import GalleryFolder
+from export import generated, train_attributes, train_uplift
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
-from export.datasets import LabelledPictures
+from export.datasets import DatasetError, LabelledPictures
+from export.embedders import build_embedder
 from export.faces import decode
 from export.graph import Manifest, ParityError, Signature, Weights, write_model
 from export.heads import Recipe
 from export.networks import mtcnn
 from export.networks.attributes import AttributeNetwork, digest
 from export.networks.card import Carded
+from export.uplift.graph import write_offer
 from export.weights import STARTER, WeightsError, cache_folder, load_backbone, sha256
 
 REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
@@ -88,6 +91,31 @@ def build_attributes(
     batch = (pixels, boxes, count)
     one = tuple(tensor[:1] for tensor in batch)
     return write_model(Carded(network, card), ATTRIBUTES_SIGNATURE, [one, batch], manifest, folder)
+
+
+def build_embed_dlib(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``embed_dlib`` to ``folder``, judged on ``pictures``; its weights are always the package's.
+
+    Raises:
+        ParityError: the graph differs from torch.
+    """
+    return build_embedder(folder, _canvases(pictures))
+
+
+def build_offer(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``uplift_offer`` to ``folder``: an own training run's, else one of generated customers.
+
+    Raises:
+        DatasetError: the own one cannot be read.
+        ParityError: the graph differs from XGBoost.
+    """
+    model, schema, story = train_uplift.load()
+    found = model.digest
+    card = contract.ModelCard(contract.UPLIFT_OFFER, found[:16], story.starter, story.offers, story.skill)
+    source = "generated customers" if story.starter else "own training run"
+    origin = Weights(source, "Apache-2.0" if story.starter else "that of the data", "", story.starter)
+    manifest = Manifest(contract.UPLIFT_OFFER, origin, found, story.trained_on, story.held_out)
+    return write_offer(model, card, schema, manifest, folder)
 
 
 def load_network(
@@ -156,6 +184,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
     backbone = model.removeprefix(contract.attributes_model(""))
     if backbone in contract.BACKBONES:
         sources.append(find_heads(backbone) or Path(generated.__file__))
+    if model == contract.UPLIFT_OFFER:
+        sources += train_uplift.sources()
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -177,6 +207,8 @@ Build = Callable[[str | None, Path, Sequence[Path]], Manifest]
 BUILDERS: Final[Mapping[str, Build]] = {
     contract.DETECT_FACES: build_detector,
     **{contract.attributes_model(name): partial(build_attributes, name) for name in contract.BACKBONES},
+    contract.embed_model(contract.EMBEDDER): build_embed_dlib,
+    contract.UPLIFT_OFFER: build_offer,
 }
 """How each leaf model is built, in order."""
 
@@ -193,11 +225,19 @@ BUILDERS: Final[Mapping[str, Build]] = {
 @click.option("--force", is_flag=True, help="Build even what has not changed.")
 def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, force: bool) -> None:
     """Export MODELS (default: all) into the model repository."""
-    if unknown := set(models) - set(BUILDERS):
-        raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(BUILDERS)}")
+    gallery = contract.gallery_model(contract.EMBEDDER)
+    everything = (*BUILDERS, gallery)
+    if unknown := set(models) - set(everything):
+        raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
     chosen = _parse_weights(weights)
     examples = _generated_pictures()
-    for model in models or BUILDERS:
+    for model in models or everything:
+        if model == gallery:
+            # Its versions are users' data: never built anew, not even by force.
+            dimension = contract.EMBEDDERS[contract.EMBEDDER]
+            new = GalleryFolder(repository / gallery).ensure(contract.EMBEDDER, dimension)
+            click.echo(f"{gallery}: {'empty' if new else 'is there'}", err=True)
+            continue
         wanted = chosen.get(model.removeprefix(contract.attributes_model("")))
         stamp = fingerprint(model, wanted)
         folder = repository / model / "1"
@@ -207,7 +247,7 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
             continue
         try:
             manifest = BUILDERS[model](wanted, folder, examples.paths[: contract.MAX_BATCH])
-        except (ParityError, WeightsError) as error:
+        except (DatasetError, ParityError, WeightsError) as error:
             raise click.ClickException(str(error)) from error
         mark.write_text(fingerprint(model, wanted))
         click.echo(_summary(manifest), err=True)
@@ -215,7 +255,7 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
 
 def _summary(manifest: Manifest) -> str:
     parity = ", ".join(f"batch {size}: {gap:.1e}" for size, gap in manifest.parity.items())
-    return f"{manifest.model}: {manifest.weights.source}; torch against ONNX Runtime {parity}"
+    return f"{manifest.model}: {manifest.weights.source}; ONNX Runtime against the original {parity}"
 
 
 if __name__ == "__main__":
