@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlens import annotate
+from adlens import annotate, sheets
 from adlens.answers import Box, JudgedFace, Outcome, PictureAnswer
 
 GREY = (90, 90, 90)
@@ -30,7 +30,7 @@ def answer(image: Image.Image, *faces: JudgedFace, deciding: int | None = 0) -> 
 
 def yellow(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Where the colour of the deciding face is."""
-    return (np.abs(pixels.astype(int) - annotate._DECIDING[:3]) < 30).all(-1)
+    return (np.abs(pixels.astype(int) - sheets.DECIDING[:3]) < 30).all(-1)
 
 
 def test_the_deciding_face_is_framed_where_it_is() -> None:
@@ -41,7 +41,7 @@ def test_the_deciding_face_is_framed_where_it_is() -> None:
     assert rows.min() == pytest.approx(100, abs=4)
     assert columns.min() == pytest.approx(600, abs=4)
     assert columns.max() == pytest.approx(800, abs=4)
-    assert (np.asarray(drawn)[:band] == annotate._INK[:3]).all(-1).mean() > 0.5
+    assert (np.asarray(drawn)[:band] == sheets.INK[:3]).all(-1).mean() > 0.5
 
 
 def test_frames_follow_the_upright_picture() -> None:
@@ -97,6 +97,6 @@ def test_a_very_long_title_fits() -> None:
 @pytest.mark.parametrize("width", [330, 420, 500, 900])
 def test_an_ordinary_title_is_made_smaller_rather_than_cut(width: int) -> None:
     title = "We recommend beard-care products to this user!"
-    text, font = annotate._fitting(title, 26, width)
+    text, font = sheets.fitting(title, 26, width)
     assert text == title
     assert font.getlength(text) <= width
