@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -33,6 +34,7 @@ from adlens.galleries.records import COLUMNS
 FORMAT: Final = 1
 FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
 """Initializers of the graph that lie in files of their own."""
+_TABLE: Final = "photos.csv"
 _LOCK, _UNFINISHED, _DISCARDED = ".lock", ".new-", ".old-"
 _CHUNK: Final = 1 << 20
 
@@ -96,8 +98,7 @@ class GalleryFolder:
             if found != expected:
                 raise _corrupt(version / name, f"its checksum is {found[:16]}, not {expected[:16]}")
         vectors = np.fromfile(version / FILES["vectors"], np.float32).reshape(-1, manifest.dimension)
-        with (version / "photos.csv").open(encoding="utf-8", newline="") as table:
-            rows = list(csv.reader(table))[1:]
+        rows = _rows(version)
         return Contents(
             manifest.embedder,
             manifest.embedder_weights,
@@ -107,6 +108,19 @@ class GalleryFolder:
             attributes=manifest.attributes,
             values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
         )
+
+    def paths(self) -> dict[str, str]:
+        """Where the photos of the newest version lie, by id, as its builder was told.
+
+        Raises:
+            InvalidConfiguration: there is no version.
+            CorruptGallery: its table of photos cannot be read.
+        """
+        version = self._newest()
+        try:
+            return {row[0]: row[1] for row in _rows(version)}
+        except (OSError, ValueError, IndexError, csv.Error) as error:
+            raise _corrupt(version / _TABLE, str(error)) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -209,12 +223,18 @@ def _is_mapped(file: Path) -> bool:
 
     By ``/proc/PID/maps`` (proc_pid_maps(5)); by inode, as a container sees it under another path.
     """
-    end = f" {file.stat().st_ino} "
+    region = re.compile(rf" {file.stat().st_ino} .*/{re.escape(file.name)}$".encode(), re.MULTILINE)
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
-            if any(end in line and line.rstrip().endswith(f"/{file.name}") for line in maps.open()):
+            if region.search(maps.read_bytes()):
                 return True
     return False
+
+
+def _rows(version: Path) -> list[list[str]]:
+    """The table of photos, without its header."""
+    with (version / _TABLE).open(encoding="utf-8", newline="") as table:
+        return list(csv.reader(table))[1:]
 
 
 def _manifest(version: Path) -> Manifest:
@@ -239,7 +259,7 @@ def _write_version(folder: Path, contents: Contents) -> None:
     arrays = _arrays(contents)
     sums = {name: _write(folder / name, arrays[key].data) for key, name in FILES.items()}
     sums["model.onnx"] = _write(folder / "model.onnx", graph.build(arrays, FILES))
-    sums["photos.csv"] = _write(folder / "photos.csv", _table(contents))
+    sums[_TABLE] = _write(folder / _TABLE, _table(contents))
     manifest = Manifest(
         FORMAT,
         contents.embedder,
