@@ -125,6 +125,7 @@ def main(
             port=free_port(loopback(host), grpc_port, "--grpc-port"),
             max_in_flight=max_in_flight,
             admin_token=admin_token,
+            model_control=model_control,
             tls=_tls(tls_certificate, tls_key, tls_clients),
         )
     except AddressError as error:

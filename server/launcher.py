@@ -31,6 +31,7 @@ from tritonclient.utils import InferenceServerException
 from server import assembly, bound, leftovers
 from server.canary import Canary
 from server.errors import AddressError, TritonFailedError
+from server.galleries import GalleryWatch
 from server.repository import Model, choose, read_models
 from server.vitals import Vitals
 
@@ -61,7 +62,7 @@ class ServerOptions:
         models: serve only these, and the steps of those that are ensembles; empty for all.
         model_control: whether callers may load and unload models.
         private: listen on a socket in a folder that only this user may enter, not on ``host`` and
-            ``grpc_port``: for who puts a door in front.
+            ``grpc_port``, and let galleries change: for who puts a door in front.
         log_level: one of ``LOG_LEVELS``.
         ready_timeout_s: given to loading and to the first inference.
     """
@@ -85,6 +86,7 @@ class Server:
         name: unique on the machine; Triton's server id, and how all that it leaves is named.
         options: as given, with the ports that were found free.
         models: what is served, by name.
+        galleries: of these, those whose new versions are to be loaded.
         canary: sings by a real inference; None where the server is not running.
         ready_s: seconds from the start to the first inference.
         first_song_s: of these, the seconds that the canary took.
@@ -95,6 +97,7 @@ class Server:
         self.name = leftovers.new_name()
         self.models: Mapping[str, Model] = {}
         self.ready_s = self.first_song_s = 0.0
+        self.galleries = GalleryWatch({})
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._vitals: Vitals | None = None
@@ -170,6 +173,7 @@ class Server:
         self.options = options = _with_free_ports(self.options)
         repositories = tuple(path.resolve() for path in options.repositories)
         self.models = choose(read_models(repositories, options.profile), options.models)
+        self.galleries = GalleryWatch(self.models)
         leftovers.clear_abandoned()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
         folder = Path(self._folder.name)
@@ -182,7 +186,7 @@ class Server:
         environment = assembly.server_environment(folder, pulses, os.environ)
         self._process = self._launch(self._arguments(installation, repositories, backends), environment)
         self._wait_until_ready(deadline)
-        self._vitals = Vitals(psutil.Process(self.pid), pulses, models_change=options.model_control)
+        self._vitals = Vitals(psutil.Process(self.pid), pulses, self._changing(repositories))
 
     def _launch(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-I", bound.__file__, str(os.getpid()), *arguments]
@@ -230,10 +234,16 @@ class Server:
             arguments.append("--disable-auto-complete-config")
         if options.profile is not None:
             arguments.append(f"--model-config-name={options.profile}")
-        if options.models or options.model_control:
+        if options.models or self._changing(repositories):
             arguments.append("--model-control-mode=explicit")
             arguments += [f"--load-model={name}" for name in options.models or ("*",)]
         return arguments
+
+    def _changing(self, repositories: tuple[Path, ...]) -> tuple[Path, ...]:
+        """Folders of models that may be loaded and unloaded while others are served."""
+        if self.options.model_control:
+            return repositories
+        return self.galleries.folders if self.options.private else ()
 
     def _wait_until_ready(self, deadline: float) -> None:
         # Left to itself, gRPC would try again after 1 s, 1.6 s, 2.6 s and so on.
@@ -308,6 +318,7 @@ class Server:
         Args:
             at_once: kill them, whatever they do.
         """
+        self.galleries.stop()
         if self.canary is not None:
             self.canary.close()
             self.canary = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from adlens.contract import GALLERY_MANIFEST
 from server.errors import MissingModelError
 
 DEFAULT_FILES = {"onnxruntime": ("model.onnx",), "dali": ("model.dali", "dali.py"), "python": ("model.py",)}
@@ -92,6 +93,11 @@ class Model:
         named = self.configuration.default_model_filename
         files = DEFAULT_FILES.get(self.backend, ())
         return (named, *(name for name in files if name == "dali.py")) if named else files
+
+    @property
+    def is_gallery(self) -> bool:
+        """Whether its versions are users' data, which change while it is served."""
+        return any((version / GALLERY_MANIFEST).exists() for version in self.versions)
 
     @property
     def is_built(self) -> bool:

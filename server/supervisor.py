@@ -82,6 +82,8 @@ class Supervisor:
         try:
             self._find_room()
             self.server.check()
+            for news in self.server.galleries.look(self.server.url):
+                self._report(news)
             self._listen()
         except TritonFailedError as error:
             self._heal(error)

@@ -7,6 +7,7 @@ for ever; and live, ready and model-ready stay true (triton-inference-server/ser
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,21 +46,24 @@ class Stillness:
 class Vitals:
     """Watches one tritonserver and its model processes; ``fault`` is to be asked a few times a second."""
 
-    def __init__(self, triton: psutil.Process, pulses: Path, *, models_change: bool) -> None:
+    def __init__(self, triton: psutil.Process, pulses: Path, changing: Collection[Path]) -> None:
         """Begin to watch.
 
         Args:
             triton: the running tritonserver, all models loaded.
             pulses: the folder of ``server.backends.pulse``.
-            models_change: whether models may be loaded and unloaded meanwhile, so that processes may end
-                in order; else each one that ends died.
+            changing: folders of models that may be loaded and unloaded meanwhile, or of repositories of
+                such, so that their processes may end in order; every other process that ends died.
         """
         self._triton = triton
         self._pulses = pulses
         # Not their children: what a model starts for itself may come and go.
-        children = [] if models_change else triton.children()
         # Nor those that ended before: some only tell a configuration, and wait to be buried.
-        self._fixed = [process for process in children if _status(process)]
+        self._fixed = [
+            process
+            for process in triton.children()
+            if _status(process) and not any(map(_model_file(process).is_relative_to, changing))
+        ]
         self._known: dict[int, psutil.Process] = {process.pid: process for process in self._fixed}
         self._batches: dict[tuple[int, float], Stillness] = {}
 
@@ -101,6 +105,14 @@ class Vitals:
         """Seconds for which the batch that is at work since ``since`` has not got on."""
         still = self._batches.setdefault((process.pid, since), Stillness(_STEP_S))
         return still.seconds(_processor_s(process))
+
+
+def _model_file(process: psutil.Process) -> Path:
+    """Of what a model process serves: Triton's first argument to it (``stub_launcher.cc``)."""
+    with suppress(psutil.Error):
+        _, *arguments = process.cmdline()
+        return Path(*arguments[:1])
+    return Path()
 
 
 def _status(process: psutil.Process) -> str | None:

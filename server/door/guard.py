@@ -45,6 +45,8 @@ OPEN_METHODS = frozenset(
     }
 )  # fmt: skip
 """For everyone; all other methods of the service need the token."""
+MODEL_CONTROL = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
+"""Triton itself takes these, as new versions of galleries come by them."""
 
 _HEALTH = {False: b"\x08\x02", True: b"\x08\x01"}
 """``grpc.health.v1.HealthCheckResponse``, whose only field is ``status = 1``: NOT_SERVING 2, SERVING 1."""
@@ -188,7 +190,9 @@ class Guard:
         methods = {}
         for method in SERVICE.methods:
             work = own.get(method.name) or partial(self._pass_on, method.name)
-            if method.name not in OPEN_METHODS:
+            if method.name in MODEL_CONTROL and not self._options.model_control:
+                work = self._no_model_control
+            elif method.name not in OPEN_METHODS:
                 work = partial(self._privileged, work)
             # One message or many look alike on the wire; as a stream, a request is not read before its time.
             shape = (
@@ -259,6 +263,9 @@ class Guard:
         if not hmac.compare_digest(shown.encode(), token.encode()):
             raise refusals.denied(f"this call needs the server's admin token in the header {ADMIN_HEADER}")
         return await work(context)
+
+    async def _no_model_control(self, context: Context) -> bytes | None:
+        raise refusals.denied("models stay as they are; start the server with --model-control to change that")
 
     async def _server_live(self, context: Context) -> bytes:
         await _read(context)

@@ -53,6 +53,7 @@ class DoorOptions:
             are refused at once. By default enough for a full batch in eight places of a pipeline.
         admin_token: opens the calls that are not for everyone, in ``guard.ADMIN_HEADER``; None: nothing
             does.
+        model_control: whether it opens the loading and unloading of models, too.
         tls: encrypts; None for plain text.
     """
 
@@ -61,6 +62,7 @@ class DoorOptions:
     max_request_bytes: int = MAX_REQUEST_BYTES
     max_in_flight: int = 8 * MAX_BATCH
     admin_token: str | None = None
+    model_control: bool = False
     tls: DoorTls | None = None
 
     def address(self, port: int) -> str:

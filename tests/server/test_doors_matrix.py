@@ -108,7 +108,9 @@ def doors(triton: Server, callers: dict[str, Tls | None]) -> Iterator[dict[tuple
         "mutual": DoorTls(pem.certificate, pem.key, pem.authorities),
     }
     doors = {
-        (name, has_token): Door(DoorOptions(port=0, tls=tls, admin_token=TOKEN if has_token else None))
+        (name, has_token): Door(
+            DoorOptions(port=0, tls=tls, admin_token=TOKEN if has_token else None, model_control=has_token)
+        )
         for name, tls in locks.items()
         for has_token in (True, False)
     }

@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         environment = {FOLDER_VARIABLE: str(tmp_path), "PYTHONPATH": str(CHECKOUT)}
         running.append(subprocess.Popen([sys.executable, "-c", code], env=environment))
         assert wait_until(lambda: list(tmp_path.iterdir()))
-        return Vitals(psutil.Process(), tmp_path, models_change=True), running[-1]
+        return Vitals(psutil.Process(), tmp_path, changing=(Path(),)), running[-1]
 
     yield start
     for process in running:
@@ -82,7 +82,7 @@ def test_what_a_model_process_starts_for_itself_may_end(start: Start, tmp_path: 
     _, process = start("idle, with a helper")
     model = psutil.Process(process.pid)
     assert wait_until(model.children)
-    vitals = Vitals(psutil.Process(), tmp_path, models_change=False)
+    vitals = Vitals(psutil.Process(), tmp_path, changing=())
     assert wait_until(lambda: not model.children())
     assert vitals.fault() is None
     process.kill()
@@ -91,7 +91,7 @@ def test_what_a_model_process_starts_for_itself_may_end(start: Start, tmp_path: 
 
 
 def test_a_lost_folder_of_pulses_is_a_fault(tmp_path: Path) -> None:
-    vitals = Vitals(psutil.Process(), tmp_path / "gone", models_change=True)
+    vitals = Vitals(psutil.Process(), tmp_path / "gone", changing=())
     assert vitals.fault() == (
         f"somebody has removed {tmp_path / 'gone'}, where model processes show that they live"
     )
