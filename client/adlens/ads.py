@@ -88,15 +88,12 @@ class AdAnswer:
 
     @property
     def evidence(self) -> str:
-        """What the title rests on, in words to be shown; empty without any."""
-        said = []
+        """What the campaign photo rests on, in words to be shown; empty without any."""
+        said = [f"face {self.face + 1} of {len(self.faces)}"] if self.face is not None else []
         if self.nearest:
-            said.append(f"similarity {self.nearest.score:.2f}, {self.threshold:.2f} needed")
-            if not self.photo:
-                said[0] = f"nearest {self.nearest.id}: {said[0]}"
-        if self.face is not None and len(self.faces) > 1:
-            said.append(f"face {self.face + 1} of {len(self.faces)}")
-        return " · ".join([*said, *([self.offer.title] if self.offer else [])])
+            named = "" if self.photo else f"nearest {self.nearest.id}, "
+            said = [f"{named}similarity {self.nearest.score:.2f}, {self.threshold:.2f} needed", *said]
+        return ", ".join(said)
 
     def to_json(self) -> Json:
         """As a JSON object."""

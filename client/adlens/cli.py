@@ -9,6 +9,7 @@ import click
 from PIL import Image
 
 from adlens.commands import INTERRUPTED
+from adlens.commands.ads import ads
 from adlens.commands.health import health
 from adlens.commands.products import products
 
@@ -33,6 +34,7 @@ def main() -> None:
 
 
 main.add_command(products)
+main.add_command(ads)
 main.add_command(health)
 
 if __name__ == "__main__":

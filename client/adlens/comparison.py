@@ -39,7 +39,8 @@ def draw(photo: ImageLike, answer: AdAnswer, campaign: ImageLike | None) -> Imag
     for each in photos:
         both.paste(each, (left, (both.height - each.height) // 2))
         left += each.width + _GAP
-    return with_band(both, answer.title, answer.evidence, answer.outcome is AdOutcome.MATCHED)
+    words = " · ".join(filter(None, (answer.evidence, answer.offer.title if answer.offer else "")))
+    return with_band(both, answer.title, words, answer.outcome is AdOutcome.MATCHED)
 
 
 def _framed(photo: ImageLike, answer: AdAnswer) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Where ``adlens products --out`` puts annotated pictures: beside each other, never over each other."""
+"""Where ``--out`` puts drawings: beside each other, never over each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Final
 
 from PIL import Image
 
-from adlens import annotate
+from adlens import annotate, comparison
+from adlens.ads import AdAnswer
 from adlens.answers import PictureAnswer, UserAnswer
 from adlens.errors import InvalidConfiguration
 
@@ -17,9 +18,9 @@ _JPEG_QUALITY: Final = 92
 class Drawings:
     """Writes annotated pictures under one folder.
 
-    A single picture becomes ``<out>/<name>.jpg``; a user's pictures ``<out>/<user>/<name>.jpg``, and the
-    one that the user's recommendation rests on ``<out>/<user>.jpg``. Names that are taken in the same
-    run get a number.
+    A single picture, or the ad for it, becomes ``<out>/<name>.jpg``; a user's pictures
+    ``<out>/<user>/<name>.jpg``, and the one that the user's recommendation rests on ``<out>/<user>.jpg``.
+    Names that are taken in the same run get a number.
     """
 
     def __init__(self, out: Path, inputs: tuple[Path, ...]) -> None:
@@ -59,6 +60,11 @@ class Drawings:
         path = self._free(folder.with_name(f"{folder.name}.jpg"))
         drawing = annotate.draw(answer.shown.path, answer.shown, title=answer.title, face=answer.face)
         return _save(path, drawing)
+
+    def ad(self, answer: AdAnswer, campaign: bytes | None) -> Path:
+        """Draw the picture beside ``campaign``, the photo found for it, where there is one."""
+        path = self._free(self._out / f"{Path(answer.path).stem}.jpg")
+        return _save(path, comparison.draw(answer.path, answer, campaign))
 
     def _folder(self, user: Path, root: Path) -> Path:
         """Folder for the pictures of ``user``, who lies in ``root``: one a user."""

@@ -9,9 +9,11 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from adlens.ads import AdAnswer
 from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer
 
 _Answer = TypeVar("_Answer", contravariant=True)
@@ -40,11 +42,19 @@ class Text(Report[_ProductAnswer]):
             name, evidence = f"{answer.user} (user)", _evidence_of_user(answer)
         else:
             name, evidence = answer.path, _evidence_of_picture(answer)
-        lines = [f"{name}: {answer.title}{f' ({evidence})' if evidence else ''}"]
-        lines += [f"  warning: {warning}" for warning in answer.warnings]
-        if drawing:
-            lines.append(f"  drawn to {drawing}")
-        return "\n".join(lines)
+        return _text(name, answer.title, evidence, (), answer.warnings, drawing)
+
+
+class AdText(Report[AdAnswer | Failure]):
+    """For people, likewise."""
+
+    def line(self, answer: AdAnswer | Failure, drawing: Path | None) -> str | None:
+        """See ``Report``."""
+        if isinstance(answer, Failure):
+            return None
+        offer = answer.offer
+        said = [offer.title, *([str(offer.loyalty)] if offer.loyalty else [])] if offer else []
+        return _text(answer.path, answer.title, answer.evidence, said, answer.warnings, drawing)
 
 
 class _HasJson(Protocol):
@@ -104,6 +114,17 @@ class Csv(Report[_ProductAnswer]):
             "attributes": _attributes(face) if face else None,
             "warnings": "; ".join(answer.warnings),
         }
+
+
+def _text(
+    name: str, title: str, evidence: str, more: Sequence[str], warnings: Sequence[str], drawing: Path | None
+) -> str:
+    lines = [f"{name}: {title}{f' ({evidence})' if evidence else ''}"]
+    lines += [f"  {line}" for line in more]
+    lines += [f"  warning: {warning}" for warning in warnings]
+    if drawing:
+        lines.append(f"  drawn to {drawing}")
+    return "\n".join(lines)
 
 
 def _csv_row(cells: list[Any]) -> str:
