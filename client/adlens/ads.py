@@ -92,7 +92,7 @@ class AdAnswer:
         said = [f"face {self.face + 1} of {len(self.faces)}"] if self.face is not None else []
         if self.nearest:
             named = "" if self.photo else f"nearest {self.nearest.id}, "
-            said = [f"{named}similarity {self.nearest.score:.2f}, {self.threshold:.2f} needed", *said]
+            said = [f"{named}similarity {self.nearest.score:.3f}, {self.threshold:.3f} needed", *said]
         return ", ".join(said)
 
     def to_json(self) -> Json:

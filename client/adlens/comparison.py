@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from adlens import pictures
 from adlens.ads import AdAnswer, AdOutcome
 from adlens.pictures import ImageLike
-from adlens.sheets import DECIDING, MIN_SIDE, OTHER, PASSIVE, Sheet, with_band
+from adlens.sheets import DECIDING, INK, MIN_SIDE, OTHER, PASSIVE, Sheet, with_band
 
 _PANEL: Final = (MIN_SIDE * 3 // 2, MIN_SIDE)
 """Widest and highest that each photo is drawn, in pixels."""
@@ -34,7 +34,7 @@ def draw(photo: ImageLike, answer: AdAnswer, campaign: ImageLike | None) -> Imag
     if campaign is not None:
         photos.append(_fitted(pictures.open_upright(pictures.load(campaign))))
     width = sum(each.width for each in photos) + _GAP * (len(photos) - 1)
-    both = Image.new("RGB", (width, max(each.height for each in photos)))
+    both = Image.new("RGB", (width, max(each.height for each in photos)), INK[:3])
     left = 0
     for each in photos:
         both.paste(each, (left, (both.height - each.height) // 2))
