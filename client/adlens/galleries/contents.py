@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -78,7 +78,7 @@ class Contents:
         dimension = self.vectors.shape[1]
         for record in records:
             if record.id in new:
-                raise _duplicate(record, new[record.id].path, "give each photo an id of its own")
+                raise _duplicate(record.id, new[record.id].path, record.path, "give each an id of its own")
             if len(record.vector) != dimension:
                 raise WrongEmbedder(
                     f"photo '{record.id}': its vector has {len(record.vector)} numbers; those of a gallery "
@@ -87,17 +87,27 @@ class Contents:
             new[record.id] = record
         if not new:
             return self
-        rest = self.without(new.keys())
-        if not replace_ids and len(rest.ids) < len(self.ids):
-            row = next(row for row, id_ in enumerate(self.ids) if id_ in new)
-            record = new[self.ids[row]]
-            raise _duplicate(record, self.paths[row], "to put the new one in its place, --replace it")
-        if rest.ids and embedder_weights != self.embedder_weights:
+        self.check(
+            {id_: record.path for id_, record in new.items()}, embedder_weights, replace_ids=replace_ids
+        )
+        return self.without(new.keys())._and(list(new.values()), embedder_weights)
+
+    def check(self, paths: Mapping[str, str], embedder_weights: str, *, replace_ids: bool) -> None:
+        """Refuse photos, their ``paths`` by id, that ``with_records`` would refuse whatever their vectors.
+
+        Raises:
+            DuplicateId: an id is here and not to be replaced.
+            WrongEmbedder: another embedder made the vectors that are here.
+        """
+        known = [row for row, id_ in enumerate(self.ids) if id_ in paths]
+        if known and not replace_ids:
+            id_, path = self.ids[known[0]], self.paths[known[0]]
+            raise _duplicate(id_, path, paths[id_], "to put the new one in its place, --replace it")
+        if len(known) < len(self.ids) and embedder_weights != self.embedder_weights:
             raise WrongEmbedder(
                 f"the gallery's vectors were made by {self.embedder} with weights {self.embedder_weights}, "
-                f"these by weights {embedder_weights}; build the gallery anew"
+                f"and these are made with weights {embedder_weights}; build the gallery anew"
             )
-        return rest._and(list(new.values()), embedder_weights)
 
     def _and(self, records: list[Record], embedder_weights: str) -> Self:
         names = tuple(
@@ -137,5 +147,5 @@ class Contents:
         )
 
 
-def _duplicate(record: Record, other: str, remedy: str) -> DuplicateId:
-    return DuplicateId(f"id '{record.id}' is that of two photos, {other} and {record.path}; {remedy}")
+def _duplicate(id_: str, here: str, there: str, remedy: str) -> DuplicateId:
+    return DuplicateId(f"id '{id_}' is that of two photos, {here} and {there}; {remedy}")

@@ -87,27 +87,13 @@ class GalleryFolder:
             InvalidConfiguration: there is no version.
             CorruptGallery: its files are not what was written.
         """
-        version = self._newest()
-        manifest = _manifest(version)
-        for name, expected in manifest.sha256.items():
+        while True:
+            version = self._newest()
             try:
-                with (version / name).open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise _corrupt(version / name, error.strerror or str(error)) from error
-            if found != expected:
-                raise _corrupt(version / name, f"its checksum is {found[:16]}, not {expected[:16]}")
-        vectors = np.fromfile(version / FILES["vectors"], np.float32).reshape(-1, manifest.dimension)
-        rows = _rows(version)
-        return Contents(
-            manifest.embedder,
-            manifest.embedder_weights,
-            vectors[: manifest.photos],
-            ids=tuple(row[0] for row in rows),
-            paths=tuple(row[1] for row in rows),
-            attributes=manifest.attributes,
-            values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
-        )
+                return _read(version)
+            except CorruptGallery:
+                if self._newest() == version:  # else another program has changed the gallery and wiped it
+                    raise
 
     def paths(self) -> dict[str, str]:
         """Where the photos of the newest version lie, by id, as its builder was told.
@@ -229,6 +215,34 @@ def _is_mapped(file: Path) -> bool:
             if region.search(maps.read_bytes()):
                 return True
     return False
+
+
+def _read(version: Path) -> Contents:
+    """A version, held against its checksums.
+
+    Raises:
+        CorruptGallery: its files are not what was written.
+    """
+    manifest = _manifest(version)
+    for name, expected in manifest.sha256.items():
+        try:
+            with (version / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _corrupt(version / name, error.strerror or str(error)) from error
+        if found != expected:
+            raise _corrupt(version / name, f"its checksum is {found[:16]}, not {expected[:16]}")
+    vectors = np.fromfile(version / FILES["vectors"], np.float32).reshape(-1, manifest.dimension)
+    rows = _rows(version)
+    return Contents(
+        manifest.embedder,
+        manifest.embedder_weights,
+        vectors[: manifest.photos],
+        ids=tuple(row[0] for row in rows),
+        paths=tuple(row[1] for row in rows),
+        attributes=manifest.attributes,
+        values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
+    )
 
 
 def _rows(version: Path) -> list[list[str]]:

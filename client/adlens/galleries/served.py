@@ -1,0 +1,186 @@
+"""A gallery that a server searches: changed in its folder, searched over the wire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adlens import contract, filters
+from adlens.answers import Match
+from adlens.contract import GalleryCard
+from adlens.errors import AdlensError, BadRequest, CorruptGallery, ServerFault, Timeout
+from adlens.filters import Filter
+from adlens.galleries.contents import Contents
+from adlens.galleries.files import GalleryFolder
+from adlens.galleries.journal import Journal
+from adlens.galleries.records import Record, Vectors
+from adlens.transport import Connection
+
+SWAP_TIMEOUT_S: Final = 60.0
+"""Given to the server to load a new version; on two cores 200,000 photos take a second."""
+_POLL_S: Final = 0.05
+_CARD_TIMEOUT_S: Final = 5.0
+_ROWS: Final = contract.MAX_BATCH * contract.MAX_FACES
+
+
+class ServedGallery:
+    """A ``Gallery`` in a folder that a server serves; without a server it can be changed all the same."""
+
+    def __init__(
+        self,
+        folder: GalleryFolder,
+        connection: Connection,
+        embedder_weights: str = "",
+        swap_timeout_s: float = SWAP_TIMEOUT_S,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            folder: holds a version of the gallery.
+            connection: to the server that searches it.
+            embedder_weights: ``weights`` of the card of the embedder of the vectors that are added.
+            swap_timeout_s: given to the server to load a new version.
+        """
+        self.folder = folder
+        self._connection = connection
+        self._weights = embedder_weights
+        self._swap_timeout_s = swap_timeout_s
+
+    def add(self, records: Iterable[Record], *, replace: bool = False) -> None:
+        """See ``Gallery``.
+
+        Raises:
+            Timeout: as what ``publish`` gives.
+        """
+        with self.folder.locked():
+            contents = self.folder.read().with_records(records, self._weights, replace_ids=replace)
+            self.publish(contents)()
+
+    def forget(self, ids: Collection[str]) -> int:
+        """See ``Gallery``. Afterwards their vectors are in no file of the folder.
+
+        Raises:
+            Timeout: as what ``publish`` gives.
+        """
+        with self.folder.locked():
+            before = self.folder.read()
+            after = before.without(ids)
+            Journal(self.folder.folder).forget(ids)
+            self.publish(after)()
+        return len(before.ids) - len(after.ids)
+
+    def search(
+        self,
+        vectors: Vectors,
+        k: int = contract.MATCHES,
+        filter: Filter | None = None,  # noqa: A002 - the field's term
+    ) -> list[list[Match]]:
+        """See ``Gallery``.
+
+        Raises:
+            BadRequest: ``k`` is not within 1 to MATCHES.
+        """
+        if not 0 < k <= contract.MATCHES:
+            raise BadRequest(f"k {k}; the server finds 1 to {contract.MATCHES} photos")
+        parts = [self._search(vectors[row : row + _ROWS], filter) for row in range(0, len(vectors), _ROWS)]
+        return [matches[:k] for part in parts for matches in part]
+
+    def _search(self, vectors: Vectors, filter: Filter | None) -> list[list[Match]]:  # noqa: A002
+        slots = contract.MAX_FACES
+        count, dimension = vectors.shape
+        batch = -(-count // slots)
+        faces = np.zeros((batch * slots, dimension), np.float32)
+        faces[:count] = vectors
+        answer = self._infer(
+            faces.reshape(batch, slots, dimension), np.repeat(filters.encode(filter), batch, axis=0)
+        )
+        filters.check(filter, _card(answer).attributes)
+        scores = answer[contract.MATCH_SCORES].reshape(-1, contract.MATCHES)[:count]
+        ids = answer[contract.MATCH_IDS].reshape(-1, contract.MATCHES, contract.ID_BYTES)[:count]
+        return [
+            [
+                Match(name.tobytes().rstrip(b"\0").decode(), float(score))
+                for score, name in zip(*row, strict=True)
+                if score > contract.NO_MATCH
+            ]
+            for row in zip(scores, ids, strict=True)
+        ]
+
+    def publish(self, contents: Contents) -> Callable[[], None]:
+        """Write ``contents`` as the next version; to be called while the folder is locked.
+
+        Returns:
+            Waits until the server searches them, and wipes what was before; raises ``Timeout`` where the
+            server does not load them, or still uses what was before.
+
+        Raises:
+            GalleryError: as ``GalleryFolder.publish``.
+        """
+        is_ours = self._serves_folder()
+        self.folder.publish(contents)
+        return partial(self._settle, contents.digest, is_ours)
+
+    def _settle(self, digest: str, is_ours: bool) -> None:
+        deadline = time.monotonic() + self._swap_timeout_s
+        while is_ours and not self._serves(digest):
+            if time.monotonic() > deadline:
+                raise Timeout(
+                    f"{self.folder.folder} is changed, but {self._connection.endpoint.url} has not loaded it "
+                    f"within {self._swap_timeout_s:g} s; see its log. What it serves is not wiped"
+                )
+            time.sleep(_POLL_S)
+        if left := self.folder.wipe_old(self._swap_timeout_s):
+            raise Timeout(
+                f"{self.folder.folder} is changed, but a server still uses {', '.join(map(str, left))}, "
+                "which is not wiped; have it load the new version, then give the command again"
+            )
+
+    def _serves_folder(self) -> bool:
+        try:
+            return self._serves(self.folder.manifest().digest)
+        except CorruptGallery:  # which a new version heals
+            return False
+
+    def _serves(self, digest: str) -> bool:
+        card = self.card()
+        return card is not None and digest.startswith(card.weights)
+
+    def card(self) -> GalleryCard | None:
+        """Of the gallery that the server searches; None where it does not answer."""
+        dimension = self.folder.manifest().dimension
+        try:
+            return _card(
+                self._infer(
+                    np.zeros((1, contract.MAX_FACES, dimension), np.float32), filters.encode(None),
+                    outputs=(contract.CARD,), timeout_s=_CARD_TIMEOUT_S,
+                )
+            )  # fmt: skip
+        except AdlensError:
+            return None
+
+    def _infer(
+        self,
+        faces: Vectors,
+        filter_: npt.NDArray[np.int64],
+        **options: Any,  # noqa: ANN401
+    ) -> Mapping[str, npt.NDArray[Any]]:
+        """The server's answer for ``faces``, float32 [N, MAX_FACES, D], of which zeros are none."""
+        model = contract.gallery_model(self.folder.manifest().embedder)
+        inputs: dict[str, npt.NDArray[Any]] = {
+            contract.FACE_EMBEDDING: faces,
+            contract.FACE_COUNT: np.full((len(faces), 1), contract.MAX_FACES, np.int32),
+            contract.FILTER: filter_,
+        }
+        return self._connection.infer(model, inputs, **options).outputs
+
+
+def _card(answer: Mapping[str, npt.NDArray[Any]]) -> GalleryCard:
+    try:
+        return GalleryCard.from_bytes(answer[contract.CARD][0].tobytes())
+    except (KeyError, ValueError) as error:
+        raise ServerFault(f"the gallery's card cannot be read: {error}") from error
