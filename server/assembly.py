@@ -102,6 +102,8 @@ def server_environment(temporary: Path, pulses: Path, environment: Mapping[str, 
         # A process a model instance: the pools that numpy would start in each only take memory.
         "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),
         "OPENBLAS_NUM_THREADS": environment.get("OPENBLAS_NUM_THREADS", "1"),
+        # Each further heap of glibc's would keep the size of the largest messages that it has seen.
+        "MALLOC_ARENA_MAX": environment.get("MALLOC_ARENA_MAX", "1"),
     }
     library_folder = sysconfig.get_config_var("LIBDIR")
     library = sysconfig.get_config_var("INSTSONAME")
