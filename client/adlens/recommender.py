@@ -9,13 +9,12 @@ import asyncio
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from adlens.ads import AdAnswer
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.catalogue import Catalogue
 from adlens.customers import OfferAnswer, Schema
-from adlens.errors import BadCustomer, BadImage, BadRequest, NoPictures
+from adlens.errors import BadImage, BadRequest, NoPictures
 from adlens.filters import Filter
 from adlens.galleries.records import Gallery
 from adlens.jobs import faces, offers, personal_ads, products
@@ -51,15 +50,6 @@ Customer = Mapping[str, object]
 """A record, feature to value."""
 
 OnAnswer = Callable[[PictureAnswer | Failure], object]
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What is sent: ``inputs`` to ``model``, and which of its outputs are wanted (none stands for all)."""
-
-    model: str
-    inputs: Mapping[str, npt.NDArray[Any]]
-    outputs: tuple[str, ...] = ()
 
 
 class _Settings(ABC):
@@ -101,6 +91,8 @@ class _Settings(ABC):
             self.catalogue = Catalogue.load(catalogue)
         self.embedder = embedder
         self.gallery = gallery
+        self._match_faces = contract.match_faces_model(embedder)
+        self._outputs = (personal_ads.embedding_outputs if gallery else personal_ads.outputs)(embedder)
         self._schema: Schema | None = None
         self._open()
 
@@ -111,39 +103,12 @@ class _Settings(ABC):
     def _read(self, response: InferResponse, picture: Picture) -> PictureAnswer:
         return products.interpret(response, picture.source, self.catalogue)
 
-    def _match_faces(self, picture: Picture, filter: Filter | None) -> _Request:  # noqa: A002
-        outputs = personal_ads.embedding_outputs if self.gallery else personal_ads.outputs
-        inputs = personal_ads.request(picture, filter)
-        return _Request(contract.match_faces_model(self.embedder), inputs, outputs(self.embedder))
-
     def _search(self, response: InferResponse, filter: Filter | None) -> Sequence[Matches] | None:  # noqa: A002
         """What ``gallery`` holds for the faces; None where the server's answers."""
         if self.gallery is None:
             return None
         vectors = personal_ads.embeddings(response, self.embedder)
         return self.gallery.search(vectors, contract.MATCHES, filter) if len(vectors) else []
-
-    def _offering(self, customer: Customer) -> Generator[_Request, InferResponse, OfferAnswer]:
-        """Yields requests, is sent their responses, and returns the offer.
-
-        The model's schema is asked for once, and again where the model turns out to be another one.
-        """
-        schema = self._schema
-        while True:
-            fresh = schema is None
-            if schema is None:
-                schema = offers.read_schema((yield _Request(contract.UPLIFT_OFFER, offers.probe())))
-            try:
-                inputs = offers.request(customer, schema)
-            except BadCustomer:
-                if fresh:
-                    raise
-            else:
-                response = yield _Request(contract.UPLIFT_OFFER, inputs)
-                if offers.read_schema(response) == schema:
-                    self._schema = schema
-                    return offers.interpret(response, schema, customer)
-            schema = None
 
     def _health(self, server: str, probe: PictureAnswer, began: float) -> Health:
         latency_ms = (time.perf_counter() - began) * 1000
@@ -171,7 +136,7 @@ class Recommender(_Settings):
         """
         picture = pictures.load(image)
         with _refusals(picture):
-            response = self._infer(_Request(contract.RECOMMEND_PRODUCTS, faces.request(picture)))
+            response = self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
         return self._read(response, picture)
 
     def recommend_many(
@@ -264,13 +229,14 @@ class Recommender(_Settings):
             ServerError: no answer from the server, after retries.
             UnknownModel: the server does not serve ``uplift_offer``.
         """
-        steps = self._offering(customer)
+        steps = offers.ask(customer, self._schema)
         try:
-            request = next(steps)
+            inputs = next(steps)
             while True:
-                request = steps.send(self._infer(request))
+                inputs = steps.send(self._connection.infer(contract.UPLIFT_OFFER, inputs))
         except StopIteration as end:
-            return cast(OfferAnswer, end.value)
+            answer, self._schema = end.value
+            return cast(OfferAnswer, answer)
 
     def _personalise(
         self,
@@ -280,12 +246,11 @@ class Recommender(_Settings):
     ) -> AdAnswer:
         picture = pictures.load(photo)
         with _refusals(picture):
-            response = self._infer(self._match_faces(picture, filter))
+            response = self._connection.infer(
+                self._match_faces, personal_ads.request(picture, filter), outputs=self._outputs
+            )
         elsewhere = self._search(response, filter)
         return personal_ads.interpret(response, picture.source, self.embedder, filter, offer, elsewhere)
-
-    def _infer(self, request: _Request) -> InferResponse:
-        return self._connection.infer(request.model, request.inputs, outputs=request.outputs)
 
     def health(self) -> Health:
         """Have the server answer a real request, as its own health checks do not notice a dead model.
@@ -321,7 +286,7 @@ class AsyncRecommender(_Settings):
         """See ``Recommender.recommend_products``. The picture is read on a thread."""
         picture = await asyncio.to_thread(pictures.load, image)
         with _refusals(picture):
-            response = await self._infer(_Request(contract.RECOMMEND_PRODUCTS, faces.request(picture)))
+            response = await self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
         return self._read(response, picture)
 
     def recommend_many(
@@ -374,13 +339,14 @@ class AsyncRecommender(_Settings):
 
     async def offer(self, customer: Customer) -> OfferAnswer:
         """See ``Recommender.offer``."""
-        steps = self._offering(customer)
+        steps = offers.ask(customer, self._schema)
         try:
-            request = next(steps)
+            inputs = next(steps)
             while True:
-                request = steps.send(await self._infer(request))
+                inputs = steps.send(await self._connection.infer(contract.UPLIFT_OFFER, inputs))
         except StopIteration as end:
-            return cast(OfferAnswer, end.value)
+            answer, self._schema = end.value
+            return cast(OfferAnswer, answer)
 
     async def _personalise(
         self,
@@ -390,12 +356,11 @@ class AsyncRecommender(_Settings):
     ) -> AdAnswer:
         picture = await asyncio.to_thread(pictures.load, photo)
         with _refusals(picture):
-            response = await self._infer(self._match_faces(picture, filter))
+            response = await self._connection.infer(
+                self._match_faces, personal_ads.request(picture, filter), outputs=self._outputs
+            )
         elsewhere = await asyncio.to_thread(self._search, response, filter)
         return personal_ads.interpret(response, picture.source, self.embedder, filter, offer, elsewhere)
-
-    async def _infer(self, request: _Request) -> InferResponse:
-        return await self._connection.infer(request.model, request.inputs, outputs=request.outputs)
 
     async def health(self) -> Health:
         """See ``Recommender.health``."""

@@ -185,3 +185,39 @@ def test_a_record_is_read_from_a_file(tmp_path: Path) -> None:
     assert load_customer(file) == CUSTOMER
     with pytest.raises(BadCustomer, match="cannot be read"):
         load_customer(tmp_path / "none.json")
+
+
+def conversation(schema: Schema | None, customer: dict[str, Any], *replies: InferResponse) -> tuple[Any, int]:
+    """What ``offers.ask`` returns when it is sent ``replies`` one by one, and how many it took."""
+    steps = offers.ask(customer, schema)
+    next(steps)
+    for number, reply in enumerate(replies, 1):
+        try:
+            steps.send(reply)
+        except StopIteration as end:
+            return end.value, number
+    raise AssertionError("it asks for more")
+
+
+OLD = Schema((Number("age", 18, 85),))
+
+
+def test_the_schema_is_asked_for_once() -> None:
+    (answer, schema), taken = conversation(None, CUSTOMER, response(), response(0.1, 0.3, 0.2))
+    assert (answer.offer, schema, taken) == ("handset", SCHEMA, 2)
+    (answer, schema), taken = conversation(SCHEMA, CUSTOMER, response(0.4, 0.3, 0.2))
+    assert (answer.offer, schema, taken) == ("data", SCHEMA, 1)
+
+
+def test_a_model_that_was_replaced_is_asked_again_by_its_own_schema() -> None:
+    replies = (response(0.9), response(), response(0.1, 0.3, 0.2))
+    by_answer = conversation(Schema(SCHEMA.features, "phone"), CUSTOMER, *replies)
+    assert (by_answer[0][0].offer, by_answer[0][1], by_answer[1]) == ("handset", SCHEMA, 3)
+    # The record fits the new model alone: it is asked for its schema before anything else.
+    by_record = conversation(OLD, CUSTOMER, *replies[1:])
+    assert (by_record[0][0].offer, by_record[1]) == ("handset", 2)
+
+
+def test_a_record_that_fits_no_model_is_refused_by_the_schema_of_the_one_that_answers() -> None:
+    with pytest.raises(BadCustomer, match="missing residence, phone"):
+        conversation(OLD, {"age": 41}, response(0.9), response())

@@ -2,12 +2,12 @@
 
 Builds the request for ``uplift_offer`` and reads its response. The model says by its schema what a
 customer's record has to hold, so a caller that has none yet asks with ``probe`` first. Where a model has
-been replaced meanwhile, its answer carries another schema: ask again with that one.
+been replaced meanwhile, its answer carries another schema, and it is asked again (``ask``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from adlens import contract
 from adlens.contract import ModelCard
 from adlens.customers import OfferAnswer, Schema
-from adlens.errors import ServerFault
+from adlens.errors import BadCustomer, ServerFault
 from adlens.jobs import responses
 from adlens.transport import InferResponse
 
@@ -50,6 +50,34 @@ def read_schema(response: InferResponse) -> Schema:
         return _schema(data)
     except ValueError as error:
         raise ServerFault(f"{response.model_name}: {error}") from error
+
+
+def ask(
+    customer: Mapping[str, object], schema: Schema | None
+) -> Generator[dict[str, npt.NDArray[Any]], InferResponse, tuple[OfferAnswer, Schema]]:
+    """The whole conversation: yields requests, is sent their responses, and returns answer and schema.
+
+    Args:
+        customer: the record.
+        schema: of the model that answered last; None where none has. Where the model has been replaced
+            since, it is asked for its schema anew.
+
+    Raises:
+        BadCustomer: the record does not fit the model's schema.
+        ServerFault: a response breaks ``adlens.contract``.
+    """
+    while True:
+        known = schema or read_schema((yield probe()))
+        try:
+            inputs = request(customer, known)
+        except BadCustomer:
+            if schema is None:
+                raise
+        else:
+            response = yield inputs
+            if read_schema(response) == known:
+                return interpret(response, known, customer), known
+        schema = None
 
 
 def interpret(
