@@ -27,6 +27,8 @@ from export.uplift.records import Campaign
 
 Floats = NDArray[np.float32]
 _TRUTH: Final = "planted truth"
+_RANDOM_RANKINGS: Final = 200
+_SEED: Final = 20
 _GUESSED: Final = 0.55
 """Area up to which guessing who was given an offer does no harm that matters."""
 
@@ -38,6 +40,7 @@ class Judgement:
     Attributes:
         learner: name.
         qini: Qini coefficient; 0 is random, 1 hindsight.
+        qini_by_chance: what 95 % of random rankings of the same customers stay below.
         auuc: the same of the uplift curve.
         effect: bought with the offer less bought without, over all.
         effect_of_first_tenth: the same over the tenth with the highest predicted uplift.
@@ -51,6 +54,7 @@ class Judgement:
 
     learner: str
     qini: float
+    qini_by_chance: float
     auuc: float
     effect: float
     effect_of_first_tenth: float
@@ -81,18 +85,19 @@ def judge(learner: str, uplift: Floats, guess: Floats, trial: Campaign) -> Judge
     truth = None if trial.true_uplift is None else trial.true_uplift[:, 0]
     order = np.argsort(-uplift, kind="stable")
     tenth = max(1, len(order) // 10)
-    found = qini(uplift, trial)
+    found, by_chance = qini(uplift, trial), _qini_by_chance(trial)
     assignment = float(roc_auc_score(trial.given, guess))
     return Judgement(
         learner=learner,
         qini=found,
+        qini_by_chance=by_chance,
         auuc=_quietly(metrics.uplift_auc_score, uplift, trial),
         effect=_effect(trial),
         effect_of_first_tenth=_effect(trial.subset(order[:tenth])),
         effect_of_last_tenth=_effect(trial.subset(order[-tenth:])),
         customers=len(trial),
         assignment_auc=assignment,
-        warnings=(*_warnings(found, assignment, trial),),
+        warnings=(*_warnings(found > by_chance, assignment, trial),),
         spearman=None if truth is None else float(spearmanr(uplift, truth).statistic),
         qini_of_truth=None if truth is None else qini(truth, trial),
     )
@@ -136,11 +141,11 @@ _AXES: Final[Mapping[str, str]] = {
 }
 
 
-def policy_values(uplift: Floats, customers: Campaign) -> dict[str, float]:
+def policy_values(uplift: Floats, customers: Campaign) -> dict[str, float | None]:
     """Share of buyers had everybody got: nothing, one and the same offer, or what ``uplift`` says.
 
     Estimated from those who, at random, got just that (weighted by how rare it is: D. Horvitz and D.
-    Thompson, JASA 47, 1952, normalised).
+    Thompson, JASA 47, 1952, normalised); None where nobody did.
 
     Args:
         uplift: float32 [n, offers]; the highest above 0 is given, else none.
@@ -148,16 +153,25 @@ def policy_values(uplift: Floats, customers: Campaign) -> dict[str, float]:
     """
     best = np.where(uplift.max(axis=1) > 0, uplift.argmax(axis=1) + 1, 0)
     everybody = {"none": 0, **{offer: number for number, offer in enumerate(customers.offers, start=1)}}
-    values = {name: float(customers.bought[customers.given == arm].mean()) for name, arm in everybody.items()}
+    values: dict[str, float | None] = {
+        name: round(float(customers.bought[customers.given == arm].mean()), 4)
+        for name, arm in everybody.items()
+    }
     followed = customers.given == best
-    rarity = 1 / (np.bincount(customers.given) / len(customers))[customers.given[followed]]
-    values["by uplift"] = float(np.average(customers.bought[followed], weights=rarity))
-    return {name: round(value, 4) for name, value in values.items()}
+    rarity = 1 / np.bincount(customers.given)[customers.given[followed]]
+    share = np.average(customers.bought[followed], weights=rarity) if followed.any() else None
+    return values | {"by uplift": None if share is None else round(float(share), 4)}
 
 
-def _warnings(found: float, assignment: float, trial: Campaign) -> Iterator[str]:
-    if found <= 0:
-        yield "held-out customers were ranked no better than by chance"
+def _qini_by_chance(trial: Campaign) -> float:
+    random = np.random.default_rng(_SEED)
+    rankings = random.random((_RANDOM_RANKINGS, len(trial)), np.float32)
+    return float(np.quantile([qini(ranking, trial) for ranking in rankings], 0.95))
+
+
+def _warnings(proven: bool, assignment: float, trial: Campaign) -> Iterator[str]:
+    if not proven:
+        yield "held-out customers were ranked no better than chance may do"
     arms = [int((trial.given == arm).sum()) for arm in (0, 1)]
     # Of the area where chance decides (H. Mann and D. Whitney, 1947).
     deviation = math.sqrt((sum(arms) + 1) / (12 * math.prod(arms)))

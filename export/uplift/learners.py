@@ -179,11 +179,12 @@ def load_boosters(features: tuple[Feature, ...], folder: Path) -> UpliftModel:
     try:
         sums = json.loads((folder / _SUMS_FILE).read_text())
         weights = np.array(sums["weights"], np.float32)
+        constant = np.array(sums["constant"], np.float32)
         files = [folder / _booster_file(number) for number in range(len(weights))]
         boosters = tuple(xgboost.Booster(model_file=bytearray(file.read_bytes())) for file in files)
-        constant = np.array(sums["constant"], np.float32)
-    except (OSError, KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
-        raise DatasetError(f"{folder}: no uplift model ({error}); train it again") from error
+    except (OSError, KeyError, TypeError, ValueError) as error:  # XGBoost's own is a ValueError
+        reason = str(error).partition("\n")[0]  # and goes on with a trace of the stack
+        raise DatasetError(f"{folder}: no uplift model ({reason}); train it again") from error
     return UpliftModel(features, boosters, weights, constant)
 
 

@@ -8,7 +8,6 @@ categories. Everything that could mislead a model is refused, with the line and 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ MIN_EACH: Final = 10
 """Of these, at least so many that bought and so many that did not."""
 MAX_CATEGORIES: Final = 100
 """Values of one category; a column with more is an id, or text."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
 CONTROLS: Final = ("none", "control", "0")
 """What no offer may be called where nobody says, in this order."""
 
@@ -194,6 +194,9 @@ def _read_table(file: Path) -> dict[str, list[str]]:
     names = [name.strip() for name in header]
     if len(set(names)) < len(names) or "" in names:
         raise DatasetError(f"{file}: the header {header} names a column twice, or not at all")
+    rows = [row for row in rows if row]  # a blank line is none
+    if not rows:
+        raise DatasetError(f"{file} names columns, and holds no customer")
     for line, row in enumerate(rows, start=2):
         if len(row) != len(names):
             raise DatasetError(f"{file}, record {line}: {len(row)} cells, and the header has {len(names)}")
@@ -201,16 +204,16 @@ def _read_table(file: Path) -> dict[str, list[str]]:
 
 
 def _typed(file: Path, column: str, cells: Sequence[str]) -> NDArray[Any]:
-    """Numbers where the first cell is one, else texts."""
-    if not cells or not _is_number(cells[0]):
+    """Numbers where most cells are, so that a stray text among them is found; else texts."""
+    if 2 * sum(map(_is_number, cells)) <= len(cells):
         return _texts(file, column, cells)
     for line, cell in enumerate(cells, start=2):
-        if not _is_number(cell) or not math.isfinite(np.float32(cell)):
+        if not _is_number(cell) or not abs(float(cell)) <= _LARGEST:
             raise DatasetError(
                 f"{file}, record {line}: {column} is {cell!r}, which is no finite number; fill it in, leave "
                 f"the column out (--ignore {column}), or take it as a category (--category {column})"
             )
-    return np.array(cells, np.float32)
+    return np.array([float(cell) for cell in cells], np.float32)
 
 
 def _is_number(cell: str) -> bool:
@@ -224,7 +227,7 @@ def _is_number(cell: str) -> bool:
 def _texts(file: Path, column: str, cells: Sequence[str]) -> NDArray[np.str_]:
     if "" in cells:
         line = cells.index("") + 2
-        raise DatasetError(f"{file}, record {line}: {column} is empty; write what is missing as a category")
+        raise DatasetError(f"{file}, record {line}: {column} is empty; write a word for what is missing")
     return np.array(cells, np.str_)
 
 
@@ -232,7 +235,7 @@ def _zeros_and_ones(file: Path, column: str, cells: Sequence[str]) -> NDArray[np
     for line, cell in enumerate(cells, start=2):
         if not _is_number(cell) or float(cell) not in (0, 1):
             raise DatasetError(f"{file}, record {line}: the outcome {column} is {cell!r}; write 0 or 1")
-    return np.array(cells, np.float32).astype(np.int64)
+    return np.array([float(cell) for cell in cells]).astype(np.int64)
 
 
 def _control(file: Path, column: str, offers: NDArray[np.str_], wanted: str | None) -> str:
