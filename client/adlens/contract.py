@@ -299,9 +299,10 @@ MODELS: Final = {
 class ModelCard:
     """What a learned leaf says of itself in its CARD output.
 
-    ``skill`` holds one weight a label in [0, 1]: 2 AUC - 1 on held-out *real* data, 0 where the head
-    is no better than chance or was never measured on real data. ``starter`` is true where seeded
-    weights stand in for published ones: speed is then real and accuracy is not.
+    ``skill`` holds one weight a label in [0, 1], by held-out *real* data: 2 AUC - 1, and of an offer its
+    Qini coefficient (1 with perfect hindsight); 0 where it may be chance or was never measured on real
+    data. ``starter`` is true where seeded weights, or weights learned from generated customers, stand in
+    for real ones: speed is then real and accuracy is not.
     """
 
     model: str
