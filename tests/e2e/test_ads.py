@@ -278,9 +278,11 @@ def test_where_the_campaign_photo_cannot_be_read_the_answer_stands_and_says_why_
     campaign: Campaign, tmp_path: Path
 ) -> None:
     user, out = campaign.user("collins"), tmp_path / "out"
-    result = run(campaign, user, "--out", out)
+    other = GalleryFolder(tmp_path / "other")
+    other.ensure(contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER])
+    result = run(campaign, user, "--gallery", other.folder, "--out", out)
     assert result.exit_code == 0
-    assert "warning: not drawn: no folder of the gallery was given; give it by --gallery" in result.stdout
+    assert "is not the gallery that the server searched; give --gallery" in result.stdout
     photo = campaign.folder / "campaign" / f"{COLLINS}.jpg"
     moved = photo.rename(photo.with_suffix(".away"))
     try:

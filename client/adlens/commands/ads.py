@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import click
 
 from adlens import contract, filters, pictures
 from adlens.ads import AdAnswer
-from adlens.answers import Failure, Match
+from adlens.answers import Failure
 from adlens.commands import options
 from adlens.commands.run import Run, progress
 from adlens.customers import load_customer
@@ -30,10 +30,8 @@ from adlens.reports import AdText, Json, Report
               help="The customer's record (a JSON object), for an offer.")  # fmt: skip
 @click.option("--filter", "pairs", envvar="ADLENS_FILTER", multiple=True, metavar="ATTRIBUTE=VALUE",
               help="Campaign photos that may be found; of one attribute any value will do.")  # fmt: skip
-@click.option("--gallery", envvar="ADLENS_GALLERY", type=click.Path(path_type=Path), metavar="DIR",
-              help="Folder of the gallery, which knows where its photos lie, for --out.")  # fmt: skip
-@click.option("--embedder", envvar="ADLENS_EMBEDDER", default=contract.EMBEDDER, show_default=True,
-              metavar="NAME", help="What finds similar faces.")  # fmt: skip
+@options.gallery
+@options.embedder
 @click.option("--out", envvar="ADLENS_OUT", type=click.Path(path_type=Path), metavar="DIR",
               help="Write each photo beside the one found for it there.")  # fmt: skip
 @options.as_json
@@ -43,7 +41,7 @@ def ads(
     photos: tuple[Path, ...],
     customer: Path | None,
     pairs: tuple[str, ...],
-    gallery: Path | None,
+    folder: Path | None,
     embedder: str,
     out: Path | None,
     as_json: bool,
@@ -60,7 +58,7 @@ def ads(
             run.expect(len(photos))
             try:
                 for answer in _ask(front, photos, customer, chosen, workers):
-                    run.take(answer, drawings, gallery)
+                    run.take(answer, drawings, options.gallery_folder(folder, embedder))
             except KeyboardInterrupt:
                 run.interrupted()
                 raise
@@ -86,7 +84,7 @@ def _ask(
 class _Ads(Run[AdAnswer]):
     """One run: draws and prints."""
 
-    def take(self, answer: AdAnswer | Failure, drawings: Drawings | None, gallery: Path | None) -> None:
+    def take(self, answer: AdAnswer | Failure, drawings: Drawings | None, gallery: GalleryFolder) -> None:
         """Print ``answer``, and draw it where there are ``drawings``.
 
         Raises:
@@ -101,7 +99,11 @@ class _Ads(Run[AdAnswer]):
         drawing = None
         if drawings:
             try:
-                campaign = _campaign_photo(answer.nearest, gallery) if answer.nearest else None
+                campaign = (
+                    _campaign_photo(answer.nearest.id, answer.model_versions, gallery)
+                    if answer.nearest
+                    else None
+                )
             except AdlensError as error:
                 answer = replace(answer, warnings=(*answer.warnings, f"not drawn: {error}"))
             else:
@@ -109,15 +111,17 @@ class _Ads(Run[AdAnswer]):
         self.show(answer, drawing)
 
 
-def _campaign_photo(found: Match, gallery: Path | None) -> bytes:
-    """The photo that was found, as a JPEG file.
+def _campaign_photo(name: str, models: Mapping[str, str], gallery: GalleryFolder) -> bytes:
+    """The photo of that id, as a JPEG file, from the gallery that answered; its digest is in ``models``.
 
     Raises:
-        AdlensError: it cannot be read, or nothing says where it lies.
+        AdlensError: it cannot be read, or ``gallery`` is another one.
     """
-    if gallery is None:
-        raise InvalidConfiguration("no folder of the gallery was given; give it by --gallery")
-    path = GalleryFolder(gallery).paths().get(found.id)
+    manifest = gallery.manifest()
+    served = models.get(contract.gallery_model(manifest.embedder))
+    if served is None or not manifest.digest.startswith(served):
+        raise GalleryError(f"{gallery.folder} is not the gallery that the server searched; give --gallery")
+    path = gallery.paths()[name]
     if not path:
-        raise GalleryError(f"{gallery} does not know where photo '{found.id}' lies; add it with its path")
+        raise GalleryError(f"{gallery.folder} does not say where photo '{name}' lies; add it with its path")
     return pictures.load(path).jpeg

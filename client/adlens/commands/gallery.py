@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import click
 
-from adlens import contract, filters
+from adlens import filters
 from adlens.answers import Failure
 from adlens.commands import SERVER_FAILED, SOME_FAILED, options
 from adlens.commands.run import Run, progress
@@ -46,15 +46,7 @@ _Command = Callable[..., Any]
 
 def _gallery_options(command: _Command) -> _Command:
     """Which gallery, and which server searches it."""
-    command = options.connecting(command)
-    command = click.option(
-        "--embedder", envvar="ADLENS_EMBEDDER", default=contract.EMBEDDER, show_default=True, metavar="NAME",
-        help="What made, or makes, the gallery's vectors.",
-    )(command)  # fmt: skip
-    return click.option(
-        "--gallery", "folder", envvar="ADLENS_GALLERY", type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR", help="Folder of the gallery.  [default: that of the checkout in which you are]",
-    )(command)  # fmt: skip
+    return options.gallery(options.embedder(options.connecting(command)))
 
 
 _source = click.argument("source", type=click.Path(path_type=Path, exists=True))
@@ -85,7 +77,7 @@ def build(folder: Path | None, embedder: str, **rest: Any) -> None:  # noqa: ANN
     id and path, whose further columns are attributes. No photo is stored. A run that is interrupted goes on
     where it was when it is started again.
     """
-    _enrol(_folder(folder, embedder), embedder, keep=False, replace=False, **rest)
+    _enrol(options.gallery_folder(folder, embedder), embedder, keep=False, replace=False, **rest)
 
 
 @gallery.command()
@@ -97,7 +89,7 @@ def build(folder: Path | None, embedder: str, **rest: Any) -> None:  # noqa: ANN
 @_gallery_options
 def add(folder: Path | None, embedder: str, **rest: Any) -> None:  # noqa: ANN401
     """Add the photos of SOURCE, which is as for build."""
-    _enrol(_folder(folder, embedder), embedder, keep=True, **rest)
+    _enrol(options.gallery_folder(folder, embedder), embedder, keep=True, **rest)
 
 
 @gallery.command()
@@ -117,7 +109,7 @@ def remove(
     if not wanted:
         raise click.UsageError("name the photos to remove: IDS, or --ids-from FILE")
     with _exit_codes(), _connect(connection) as server:
-        held = _folder(folder, embedder)
+        held = options.gallery_folder(folder, embedder)
         missing = wanted.keys() - held.paths().keys()
         removed = ServedGallery(held, server).forget(wanted.keys())
         click.echo(f"{held.folder}: {removed} removed, {held.manifest().photos} photos left")
@@ -137,7 +129,7 @@ def list_(
 ) -> None:
     """Show ids and attributes of the photos."""
     with _exit_codes():
-        contents = _folder(folder, embedder).read()
+        contents = options.gallery_folder(folder, embedder).read()
         chosen = filters.parse(pairs)
         filters.check(chosen, contents.attributes)
     for row, (id_, path) in enumerate(zip(contents.ids, contents.paths, strict=True)):
@@ -154,7 +146,7 @@ def list_(
 def stats(as_json: bool, folder: Path | None, embedder: str, connection: dict[str, Any]) -> None:
     """Show how many photos there are, of which attributes, and whether a server searches them."""
     with _exit_codes(), _connect(connection) as server:
-        held = _folder(folder, embedder)
+        held = options.gallery_folder(folder, embedder)
         contents = held.read()
         (version, *_) = held.versions()
         card = ServedGallery(held, server).card()
@@ -303,11 +295,6 @@ def _summary(folder: GalleryFolder, added: int, photos: int, *, as_json: bool) -
     if as_json:
         return json.dumps({"gallery": str(folder.folder), "added": added, "photos": photos})
     return f"{folder.folder}: {added} photos added, {photos} in all"
-
-
-def _folder(folder: Path | None, embedder: str) -> GalleryFolder:
-    repository = Path("model_repository" if embedder == contract.EMBEDDER else "embedders")
-    return GalleryFolder(folder or repository / contract.gallery_model(embedder))
 
 
 def _connect(connection: dict[str, Any]) -> Connection:

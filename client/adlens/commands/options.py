@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from adlens import transport
+from adlens import contract, transport
+from adlens.galleries.files import GalleryFolder
 from adlens.recommender import DEFAULT_WORKERS
 from adlens.transport import Tls
 
@@ -53,3 +54,14 @@ workers = click.option("--workers", envvar="ADLENS_WORKERS", type=click.IntRange
                        default=DEFAULT_WORKERS, metavar="N", help="Pictures in flight.")  # fmt: skip
 as_json = click.option("--json", "as_json", envvar="ADLENS_JSON", is_flag=True,
                        help="One JSON object a line.")  # fmt: skip
+embedder = click.option("--embedder", envvar="ADLENS_EMBEDDER", default=contract.EMBEDDER, show_default=True,
+                        metavar="NAME", help="What finds similar faces.")  # fmt: skip
+gallery = click.option("--gallery", "folder", envvar="ADLENS_GALLERY",
+                       type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                       help="Folder of the gallery.  [default: that of this checkout]")  # fmt: skip
+
+
+def gallery_folder(folder: Path | None, embedder: str) -> GalleryFolder:
+    """What ``--gallery`` names, or stands for."""
+    repository = Path("model_repository" if embedder == contract.EMBEDDER else "embedders")
+    return GalleryFolder(folder or repository / contract.gallery_model(embedder))
