@@ -174,7 +174,7 @@ def _parts(campaign: Campaign, seed: int) -> tuple[NDArray[np.int64], NDArray[np
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="No feature, such as an id.")
 @click.option("--category", multiple=True, metavar="COLUMN", help="A category, though of numbers.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: in the cache folder]"
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: where `make models` looks]"
 )
 @click.option("--seed", default=SEED, help="Of the split.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Judge so many generated campaigns; write nothing.")

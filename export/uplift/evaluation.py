@@ -26,7 +26,7 @@ from sklift import metrics
 from export.uplift.records import Campaign
 
 Floats = NDArray[np.float32]
-_TRUTH: Final = "planted truth"
+_AXES: Final[Mapping[str, str]] = {"qini": "more sales (Qini)", "uplift": "cumulative uplift"}
 _RANDOM_RANKINGS: Final = 200
 _SEED: Final = 20
 _GUESSED: Final = 0.55
@@ -126,7 +126,7 @@ def draw_curves(
             customers, gain = _quietly(curve, uplift, trial)
             axes.plot([0, customers[-1]], [0, gain[-1]], color="0.7", linewidth=1, label="random")
             if trial.true_uplift is not None:
-                axes.plot(*_quietly(curve, trial.true_uplift[:, 0], trial), color="C2", label=_TRUTH)
+                axes.plot(*_quietly(curve, trial.true_uplift[:, 0], trial), color="C2", label="planted truth")
             area = judgement.qini if kind == "qini" else judgement.auuc
             axes.plot(customers, gain, linewidth=2, label=f"{judgement.learner}  {area:.3f}")
             axes.set(title=trial.offers[0], xlabel="customers, by predicted uplift", ylabel=_AXES[kind])
@@ -135,14 +135,8 @@ def draw_curves(
         figure.savefig(folder / f"{kind}.png", dpi=110)
 
 
-_AXES: Final[Mapping[str, str]] = {
-    "qini": "more sales (Qini)",
-    "uplift": "cumulative uplift",
-}
-
-
-def policy_values(uplift: Floats, customers: Campaign) -> dict[str, float | None]:
-    """Share of buyers had everybody got: nothing, one and the same offer, or what ``uplift`` says.
+def policy_values(uplift: Floats, customers: Campaign) -> dict[str, Any]:
+    """Share of buyers had everybody got no offer, one and the same, or what ``uplift`` says.
 
     Estimated from those who, at random, got just that (weighted by how rare it is: D. Horvitz and D.
     Thompson, JASA 47, 1952, normalised); None where nobody did.
@@ -151,21 +145,25 @@ def policy_values(uplift: Floats, customers: Campaign) -> dict[str, float | None
         uplift: float32 [n, offers]; the highest above 0 is given, else none.
         customers: held out, with all offers.
     """
+    none, *each = (
+        customers.bought[customers.given == arm].mean() for arm in range(len(customers.offers) + 1)
+    )
     best = np.where(uplift.max(axis=1) > 0, uplift.argmax(axis=1) + 1, 0)
-    everybody = {"none": 0, **{offer: number for number, offer in enumerate(customers.offers, start=1)}}
-    values: dict[str, float | None] = {
-        name: round(float(customers.bought[customers.given == arm].mean()), 4)
-        for name, arm in everybody.items()
-    }
     followed = customers.given == best
     rarity = 1 / np.bincount(customers.given)[customers.given[followed]]
     share = np.average(customers.bought[followed], weights=rarity) if followed.any() else None
-    return values | {"by uplift": None if share is None else round(float(share), 4)}
+    return {
+        "no_offer": round(float(none), 4),
+        "one_for_all": {
+            offer: round(float(bought), 4) for offer, bought in zip(customers.offers, each, strict=True)
+        },
+        "by_uplift": None if share is None else round(float(share), 4),
+    }
 
 
 def _qini_by_chance(trial: Campaign) -> float:
     random = np.random.default_rng(_SEED)
-    rankings = random.random((_RANDOM_RANKINGS, len(trial)), np.float32)
+    rankings = (random.random(len(trial), np.float32) for _ in range(_RANDOM_RANKINGS))
     return float(np.quantile([qini(ranking, trial) for ranking in rankings], 0.95))
 
 

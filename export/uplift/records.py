@@ -29,7 +29,7 @@ MAX_CATEGORIES: Final = 100
 """Values of one category; a column with more is an id, or text."""
 _LARGEST: Final = float(np.finfo(np.float32).max)
 CONTROLS: Final = ("none", "control", "0")
-"""What no offer may be called where nobody says, in this order."""
+"""What no offer is called where nobody says; the first that is there."""
 
 Columns = Mapping[str, NDArray[Any]]
 """Features by name: numbers, or texts where they are categories; one entry a customer."""
@@ -107,11 +107,11 @@ def campaign(
         DatasetError: there is too little, too much or something wrong.
     """
     offers = tuple(sorted(set(treatment.tolist()) - {control}))
-    given = np.array([control, *offers])
-    place = {offer: number for number, offer in enumerate(given.tolist())}
-    numbers = np.array([place[offer] for offer in treatment.tolist()], np.int64)
+    arms = (control, *offers)
+    number = {arm: number for number, arm in enumerate(arms)}
+    given = np.array([number[arm] for arm in treatment.tolist()], np.int64)
     bought = outcome.astype(np.int64)
-    _check_arms(name, (control, *offers), numbers, bought)
+    _check_arms(name, arms, given, bought)
     features, encoded = zip(*(_encode(name, *column) for column in columns.items()), strict=True)
     manufacturer: str | None = None
     loyalty: tuple[Loyalty, ...] = ()
@@ -122,7 +122,7 @@ def campaign(
     schema = Schema(features, manufacturer, loyalty)
     _check_wire(name, schema, offers)
     truth = None if true_uplift is None else true_uplift.astype(np.float32)
-    return Campaign(name, schema, np.column_stack(encoded), offers, numbers, bought, truth)
+    return Campaign(name, schema, np.column_stack(encoded), offers, given, bought, truth)
 
 
 def read_csv(
