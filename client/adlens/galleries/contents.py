@@ -78,7 +78,10 @@ class Contents:
         dimension = self.vectors.shape[1]
         for record in records:
             if record.id in new:
-                raise _duplicate(record.id, new[record.id].path, record.path, "give each an id of its own")
+                raise DuplicateId(
+                    f"id '{record.id}' is that of two photos, {new[record.id].path} and {record.path}; "
+                    "give each an id of its own"
+                )
             if len(record.vector) != dimension:
                 raise WrongEmbedder(
                     f"photo '{record.id}': its vector has {len(record.vector)} numbers; those of a gallery "
@@ -102,7 +105,9 @@ class Contents:
         known = [row for row, id_ in enumerate(self.ids) if id_ in paths]
         if known and not replace_ids:
             id_, path = self.ids[known[0]], self.paths[known[0]]
-            raise _duplicate(id_, path, paths[id_], "to put the new one in its place, --replace it")
+            raise DuplicateId(
+                f"id '{id_}' is in the gallery, of {path}; --replace it by {paths[id_]}, or rename"
+            )
         if len(known) < len(self.ids) and embedder_weights != self.embedder_weights:
             raise WrongEmbedder(
                 f"the gallery's vectors were made by {self.embedder} with weights {self.embedder_weights}, "
@@ -145,7 +150,3 @@ class Contents:
             paths=tuple(self.paths[row] for row in kept),
             values=tuple(self.values[row] for row in kept),
         )
-
-
-def _duplicate(id_: str, here: str, there: str, remedy: str) -> DuplicateId:
-    return DuplicateId(f"id '{id_}' is that of two photos, {here} and {there}; {remedy}")

@@ -255,12 +255,11 @@ def _manifest(version: Path) -> Manifest:
     path = version / contract.GALLERY_MANIFEST
     try:
         raw: dict[str, Any] = json.loads(path.read_bytes())
-        manifest = Manifest(**(raw | {"attributes": tuple(raw["attributes"])}))
+        if (found := raw["format"]) != FORMAT:
+            raise CorruptGallery(f"{path}: format {found}; this adlens reads {FORMAT}, use a newer one")
+        return Manifest(**(raw | {"attributes": tuple(raw["attributes"])}))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _corrupt(path, repr(error)) from error
-    if manifest.format != FORMAT:
-        raise CorruptGallery(f"{path}: format {manifest.format}; this adlens reads {FORMAT}, use a newer one")
-    return manifest
 
 
 def _corrupt(path: Path, why: str) -> CorruptGallery:

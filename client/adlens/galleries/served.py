@@ -71,7 +71,8 @@ class ServedGallery:
             before = self.folder.read()
             after = before.without(ids)
             Journal(self.folder.folder).forget(ids)
-            self.publish(after)()
+            settle = partial(self._settle, after.digest, False) if after is before else self.publish(after)
+            settle()
         return len(before.ids) - len(after.ids)
 
     def search(
@@ -121,13 +122,13 @@ class ServedGallery:
         Raises:
             GalleryError: as ``GalleryFolder.publish``.
         """
-        is_ours = self._serves_folder()
+        is_loaded = self._serves_folder()
         self.folder.publish(contents)
-        return partial(self._settle, contents.digest, is_ours)
+        return partial(self._settle, contents.digest, is_loaded)
 
-    def _settle(self, digest: str, is_ours: bool) -> None:
+    def _settle(self, digest: str, is_loaded: bool) -> None:
         deadline = time.monotonic() + self._swap_timeout_s
-        while is_ours and not self._serves(digest):
+        while is_loaded and not self._serves(digest):
             if time.monotonic() > deadline:
                 raise Timeout(
                     f"{self.folder.folder} is changed, but {self._connection.endpoint.url} has not loaded it "

@@ -1,0 +1,192 @@
+"""The search graph of a gallery, by ONNX Runtime, gives what numpy gives by comparing with all photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+
+from adlens import contract, filters
+from adlens.contract import GalleryCard
+from adlens.filters import Filter
+from adlens.galleries.contents import Contents
+from adlens.galleries.files import GalleryFolder
+from adlens.galleries.graph import BLOCK, MIN_ROWS
+from adlens.galleries.records import Record, Vectors
+from tests.client.vectors import DIMENSION, people, unit
+
+Outputs = dict[str, npt.NDArray[Any]]
+TOLERANCE = 1e-5
+"""Of a cosine: sums of 128 float32 products in another order."""
+
+
+class Search:
+    """A gallery of ``records`` in ONNX Runtime, and beside it the plain comparison with all of them."""
+
+    def __init__(self, folder: Path, records: list[Record]) -> None:
+        self.contents = Contents.empty("dlib", DIMENSION).with_records(records, "w1", replace_ids=False)
+        gallery = GalleryFolder(folder)
+        with gallery.locked():
+            version = gallery.publish(self.contents)
+        providers = ["CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(str(version / "model.onnx"), providers=providers)
+
+    def __call__(
+        self, faces: Vectors, counts: list[int], chosen: list[Filter | None] | None = None
+    ) -> Outputs:
+        """The graph's outputs for ``faces``, float32 [N, MAX_FACES, D]."""
+        names = [output.name for output in self.session.get_outputs()]
+        feed = {
+            contract.FACE_EMBEDDING: faces,
+            contract.FACE_COUNT: np.array(counts, np.int32)[:, np.newaxis],
+            contract.FILTER: np.concatenate([filters.encode(each) for each in chosen or [None] * len(faces)]),
+        }
+        return dict(zip(names, self.session.run(names, feed), strict=True))
+
+    def passing(self, chosen: Filter | None) -> list[int]:
+        """Rows of the photos that pass."""
+        wanted = filters.alternatives(chosen)
+        rows = range(len(self.contents.ids))
+        attributes = self.contents.attributes_of
+        return [row for row in rows if all(attributes(row)[name] in wanted[name] for name in wanted)]
+
+    def agrees(self, query: Vectors, scores: Vectors, ids: npt.NDArray[np.uint8], rows: list[int]) -> None:
+        """Hold the answer for one face against the photos in ``rows``, which the filter admits."""
+        expected = self.contents.vectors[rows] @ query
+        best = np.sort(expected)[::-1][: contract.MATCHES]
+        np.testing.assert_allclose(scores[: len(best)], best, atol=TOLERANCE)
+        assert (scores[len(best) :] == contract.NO_MATCH).all()
+        assert not ids[len(best) :].any()
+        found = [row.tobytes().rstrip(b"\0").decode() for row in ids[: len(best)]]
+        assert len(set(found)) == len(best)
+        of_id = {self.contents.ids[row]: score for row, score in zip(rows, expected, strict=True)}
+        np.testing.assert_allclose([of_id[name] for name in found], best, atol=TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """So many photos that most blocks are never compared twice."""
+    return Search(tmp_path_factory.mktemp("many"), people(20_000))
+
+
+FILTERS: dict[str, Filter | None] = {
+    "no filter": None,
+    "one value": {"hair": "red"},
+    "any of two values": {"hair": ["red", "grey"]},
+    "two attributes": {"hair": ["red", "grey"], "season": "summer"},
+    "a value that nobody has": {"season": "winter"},
+}
+
+
+@pytest.mark.parametrize("chosen", FILTERS.values(), ids=FILTERS)
+def test_a_thousand_random_searches_equal_numpys(many: Search, chosen: Filter | None) -> None:
+    batch, slots = contract.MAX_BATCH, contract.MAX_FACES
+    queries = unit(1024, seed=1)
+    rows = many.passing(chosen)
+    assert (len(rows) == 0) == (chosen == {"season": "winter"})
+    for start in range(0, len(queries), batch * slots):
+        faces = queries[start : start + batch * slots].reshape(batch, slots, -1)
+        found = many(faces, [slots] * batch, [chosen] * batch)
+        assert found[contract.MATCH_COUNT].tolist() == [[len(rows)]] * batch
+        for picture in range(batch):
+            for slot in range(slots):
+                many.agrees(
+                    faces[picture, slot],
+                    found[contract.MATCH_SCORES][picture, slot],
+                    found[contract.MATCH_IDS][picture, slot],
+                    rows,
+                )
+
+
+def test_each_picture_of_a_batch_has_its_own_filter(many: Search) -> None:
+    chosen = list(FILTERS.values())
+    faces = unit(len(chosen) * contract.MAX_FACES, seed=2).reshape(len(chosen), contract.MAX_FACES, -1)
+    found = many(faces, [2] * len(chosen), chosen)
+    for picture, each in enumerate(chosen):
+        rows = many.passing(each)
+        assert found[contract.MATCH_COUNT][picture, 0] == len(rows)
+        for slot in range(2):
+            scores, ids = (found[name][picture, slot] for name in (contract.MATCH_SCORES, contract.MATCH_IDS))
+            many.agrees(faces[picture, slot], scores, ids, rows)
+
+
+@pytest.mark.parametrize(
+    "count", [0, 1, 9, 11, BLOCK, MIN_ROWS - 1, MIN_ROWS, MIN_ROWS + 1, MIN_ROWS + BLOCK + 1]
+)
+@pytest.mark.parametrize("chosen", [None, {"hair": ["black", "red"]}], ids=["no filter", "a filter"])
+def test_padding_is_never_found(tmp_path: Path, count: int, chosen: Filter | None) -> None:
+    """Though all similarities are negative, and padding's would be 0."""
+    towards = unit(1)[0]
+    records = [
+        Record(each.id, -each.vector if each.vector @ towards > 0 else each.vector, each.attributes)
+        for each in people(count)
+    ]
+    search = Search(tmp_path, records)
+    faces = np.zeros((1, contract.MAX_FACES, DIMENSION), np.float32)
+    faces[0, 0] = towards
+    found = search(faces, [1], [chosen])
+    rows = search.passing(chosen)
+    assert found[contract.MATCH_COUNT][0, 0] == len(rows)
+    search.agrees(towards, found[contract.MATCH_SCORES][0, 0], found[contract.MATCH_IDS][0, 0], rows)
+
+
+def test_slots_without_a_face_have_no_match(many: Search) -> None:
+    faces = unit(4 * contract.MAX_FACES).reshape(4, contract.MAX_FACES, -1)
+    found = many(faces, [0, 1, 20, -3])
+    is_match = found[contract.MATCH_SCORES][:, :, 0] > contract.NO_MATCH
+    assert is_match.sum(axis=1).tolist() == [0, 1, 16, 0]
+    assert (found[contract.MATCH_IDS].any(axis=(2, 3)) == is_match).all()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 0, 1e30])
+def test_what_is_no_embedding_has_no_match_and_harms_no_neighbour(many: Search, number: float) -> None:
+    faces = unit(contract.MAX_FACES, seed=3)[np.newaxis]
+    faces[0, 3] = number
+    found = many(faces, [contract.MAX_FACES])
+    is_match = found[contract.MATCH_SCORES][0, :, 0] > contract.NO_MATCH
+    assert is_match.tolist() == [slot != 3 for slot in range(contract.MAX_FACES)]
+
+
+def test_nobody_at_all_is_no_special_case(many: Search) -> None:
+    faces = np.zeros((2, contract.MAX_FACES, DIMENSION), np.float32)
+    for chosen in FILTERS.values():
+        found = many(faces, [0, 0], [chosen] * 2)
+        assert (found[contract.MATCH_SCORES] == contract.NO_MATCH).all()
+        assert found[contract.MATCH_COUNT].tolist() == [[len(many.passing(chosen))]] * 2
+
+
+def test_an_alternative_that_is_not_given_fits_no_photo(tmp_path: Path) -> None:
+    """Unused places of a clause hold code 0, as does what pads the table of values."""
+    search = Search(tmp_path, [Record("plain", unit(1)[0])])
+    faces = np.zeros((1, contract.MAX_FACES, DIMENSION), np.float32)
+    faces[0, 0] = unit(1)[0]
+    found = search(faces, [1], [{"hair": "red"}])
+    assert found[contract.MATCH_COUNT][0, 0] == 0
+    assert (found[contract.MATCH_SCORES] == contract.NO_MATCH).all()
+
+
+def test_ids_travel_whole(tmp_path: Path) -> None:
+    ids = ["ä" * (contract.ID_BYTES // 2), "x", "a b/c.jpg", "日本"]
+    search = Search(tmp_path, [Record(*pair) for pair in zip(ids, unit(4), strict=True)])
+    faces = np.zeros((1, contract.MAX_FACES, DIMENSION), np.float32)
+    faces[0, :4] = unit(4)
+    found = search(faces, [4])
+    assert [row.tobytes().rstrip(b"\0").decode() for row in found[contract.MATCH_IDS][0, :4, 0]] == ids
+
+
+def test_the_card_says_what_is_in_it(many: Search) -> None:
+    card = GalleryCard.from_bytes(many(unit(16)[np.newaxis], [0])[contract.CARD][0].tobytes())
+    assert card == GalleryCard(
+        "gallery", many.contents.digest[:16], starter=False,
+        embedder="dlib", embedder_weights="w1", photos=20_000, attributes=("hair", "season"),
+    )  # fmt: skip
+
+
+def test_the_vectors_are_mapped_and_not_copied(many: Search) -> None:
+    """Otherwise two versions that are being swapped would take the memory of both."""
+    regions = Path("/proc/self/maps").read_text().splitlines()
+    assert any(region.endswith("vectors.bin") for region in regions)
