@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +64,8 @@ def write_offer(
     customers = torch.from_numpy(draw_customers(schema, _JUDGED))
     batches = [(customers[:size],) for size in (1, contract.MAX_BATCH, _JUDGED)]
     graph = to_onnx(model, card, schema)
-    return write_graph(graph, original, SIGNATURE, batches, manifest, folder, TOLERANCE)
+    told = replace(manifest, tools={"xgboost": xgboost.__version__})
+    return write_graph(graph, original, SIGNATURE, batches, told, folder, TOLERANCE)
 
 
 def draw_customers(schema: Schema, count: int, seed: int = 1) -> Floats:
