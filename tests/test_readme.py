@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from adlens import cli
+from adlens import cli, contract
+from adlens.galleries.contents import Contents
+from adlens.galleries.files import GalleryFolder
+from adlens.galleries.records import Record
 from export import generated
+from export.generated_ads import CUSTOMER
 from server.launcher import Server
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -32,16 +37,25 @@ def blocks(language: str, word: str = "") -> list[str]:
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with ``photo.jpg`` and ``photos/``, as the README has them, to run in."""
+    """A folder with what the README names, to run in."""
     generated.astronaut().save(tmp_path / "photo.jpg")
     generated.write_demo(tmp_path / "photos")
+    generated.write_demo(tmp_path / "campaign" / "summer")
+    (tmp_path / "customer.json").write_text(json.dumps(CUSTOMER))
+    # A gallery of its own, which no server searches, as its photo shows.
+    gallery, dimension = GalleryFolder(tmp_path / "gallery"), contract.EMBEDDERS[contract.EMBEDDER]
+    photo = Record("old", np.eye(1, dimension, dtype=np.float32)[0])
+    with gallery.locked():
+        empty = Contents.empty(contract.EMBEDDER, dimension)
+        gallery.publish(empty.with_records([photo], "0" * 16, replace_ids=False))
+    monkeypatch.setenv("ADLENS_GALLERY", str(gallery.folder))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_the_readme_has_blocks_of_every_kind_tested_here() -> None:
     assert {name for name, _ in BLOCKS} == {"sh", "python", "json"}
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     assert len(blocks("json")) == 1
 
 

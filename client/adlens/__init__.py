@@ -18,19 +18,26 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from adlens.ads import AdAnswer as AdAnswer
+    from adlens.ads import AdOutcome as AdOutcome
+    from adlens.ads import MatchedFace as MatchedFace
     from adlens.answers import Box as Box
     from adlens.answers import Face as Face
     from adlens.answers import Failure as Failure
     from adlens.answers import JudgedFace as JudgedFace
+    from adlens.answers import Match as Match
     from adlens.answers import PictureAnswer as PictureAnswer
     from adlens.answers import UserAnswer as UserAnswer
     from adlens.catalogue import Catalogue as Catalogue
+    from adlens.customers import OfferAnswer as OfferAnswer
     from adlens.errors import AdlensError as AdlensError
     from adlens.recommender import AsyncRecommender as AsyncRecommender
     from adlens.recommender import Recommender as Recommender
     from adlens.transport import Tls as Tls
 
 _HOME: Final = {
+    "AdAnswer": "ads",
+    "AdOutcome": "ads",
     "AdlensError": "errors",
     "AsyncRecommender": "recommender",
     "Box": "answers",
@@ -38,6 +45,9 @@ _HOME: Final = {
     "Face": "answers",
     "Failure": "answers",
     "JudgedFace": "answers",
+    "Match": "answers",
+    "MatchedFace": "ads",
+    "OfferAnswer": "customers",
     "PictureAnswer": "answers",
     "Recommender": "recommender",
     "Tls": "transport",
