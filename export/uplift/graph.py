@@ -3,7 +3,7 @@
 All boosters stand in one TreeEnsembleRegressor, a target each; a sigmoid makes probabilities of the
 targets, and one matrix product makes uplift of the probabilities. The trees are read from XGBoost's own
 JSON (https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html, "JSON Schema"); the
-operator is that of ai.onnx.ml 3, which ONNX Runtime of every Triton since 2022 knows.
+operator is that of ai.onnx.ml 3, so that the older ONNX Runtimes in containers know it (1.19.2 was tried).
 """
 
 from __future__ import annotations
