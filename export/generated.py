@@ -89,15 +89,14 @@ def write_dataset(folder: Path, count: int, seed: int) -> LabelledPictures:
 
     The same count and seed give the same pictures.
     """
-    random = Random(seed)  # noqa: S311 - pictures, not secrets
     folder.mkdir(parents=True, exist_ok=True)
     paths, rows = [], []
     for number in range(count):
+        random = Random(f"{seed}/{number}")  # noqa: S311 - pictures, not secrets
         shown = [label for label in LABELS if random.random() < 0.5]
-        picture = vary(paint(shown, random), random)
         path = folder / f"{number:04d}-{'+'.join(shown) or 'none'}.jpg"
         if not path.exists():
-            picture.save(path, quality=92)
+            vary(paint(shown, random), random).save(path, quality=92)
         paths.append(path)
         rows.append([float(label in shown) for label in LABELS])
     return LabelledPictures("generated", tuple(paths), LABELS, np.array(rows, dtype=np.float32))
