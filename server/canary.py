@@ -1,8 +1,8 @@
 """A real inference: the only sign of health that can be trusted.
 
 Triton calls a model ready when its process has started once; a stub that died later changes nothing
-(triton-inference-server/server#8604). So a generated JPEG goes through every public ensemble, and
-what comes back is held against the contract.
+(triton-inference-server/server#8604). So a generated JPEG goes through every public ensemble, zeros
+through the models that are no steps of one, and what comes back is held against the contract.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NO_ANSWER = {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusC
 
 
 class Canary:
-    """Sends a picture through every ensemble; without ensembles, something through every model."""
+    """Sends a picture through every ensemble, and something through every model outside of them."""
 
     def __init__(self, url: str, models: Mapping[str, Model], timeout_s: float) -> None:
         """Ask the server, once, what its models take.
@@ -44,11 +44,12 @@ class Canary:
             TritonFailedError: it does not say.
         """
         self._client = triton.InferenceServerClient(url)
-        self._ensembles = [name for name, model in models.items() if model.is_ensemble]
+        steps = {step for model in models.values() for step in model.steps}
         try:
             self._configurations = {
                 name: self._client.get_model_config(name, client_timeout=timeout_s).config
-                for name in self._ensembles or models
+                for name in models
+                if name not in steps
             }
         except InferenceServerException as error:
             raise TritonFailedError(f"the server does not describe its models: {error}") from error

@@ -6,6 +6,7 @@ configurations and ensembles, so that the whole way of a request is tested witho
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,40 +29,41 @@ CARD = contract.ModelCard(
 ).to_bytes()
 
 
-def leaf(inputs: str, outputs: dict[str, tuple[str, str]], card: bytes = CARD) -> str:
-    """A graph of zeros with a card; each output is its type, and its dims after the batch."""
+TYPES = {"UINT8": "uint8", "INT32": "int32", "INT64": "int64", "FP32": "float"}
+"""Triton's names of types, and those of ONNX's text form."""
+
+
+def leaf(signature: contract.Signature, faces: int, card: bytes) -> str:
+    """A graph of zeros with a card, for ``faces`` faces a picture."""
+
+    def dims(tensor: contract.Tensor) -> str:
+        sizes = (faces, *tensor.shape[1:]) if tensor.shape[0] == contract.MAX_FACES else tensor.shape
+        return ", ".join(map(str, sizes))
+
     constants = [f"uint8[1, {len(card)}] text = {{{', '.join(map(str, card))}}}", "int64[1] one = {1}"]
-    lines = ["batch = Shape <start = 0, end = 1> (PIXELS)"]
+    lines = [f"batch = Shape <start = 0, end = 1> ({next(iter(signature.inputs))})"]
     lines += ["rows = Concat <axis = 0> (batch, one)", "CARD = Expand (text, rows)"]
-    declared = [f"uint8[n, {len(card)}] CARD"]
-    for name, (kind, dims) in outputs.items():
-        constants.append(f"int64[{dims.count(',') + 1}] dims_{name} = {{{dims}}}")
-        lines.append(f"shape_{name} = Concat <axis = 0> (batch, dims_{name})")
-        lines.append(f"{name} = ConstantOfShape <value = {kind}[1] {{0}}> (shape_{name})")
-        declared.append(f"{kind}[n, {dims}] {name}")
-    return f"({inputs}) => ({', '.join(declared)}) <{', '.join(constants)}> {{ {' '.join(lines)} }}"
+    for name, tensor in signature.outputs.items():
+        if name != contract.CARD:
+            constants.append(f"int64[{len(tensor.shape)}] dims_{name} = {{{dims(tensor)}}}")
+            lines.append(f"shape_{name} = Concat <axis = 0> (batch, dims_{name})")
+            kind = TYPES[tensor.datatype]
+            lines.append(f"{name} = ConstantOfShape <value = {kind}[1] {{0}}> (shape_{name})")
+    given, declared = (
+        ", ".join(f"{TYPES[tensor.datatype]}[n, {dims(tensor)}] {name}" for name, tensor in side.items())
+        for side in signature
+    )
+    return f"({given}) => ({declared}) <{', '.join(constants)}> {{ {' '.join(lines)} }}"
 
 
 def build(
     folder: Path, add_onnx: Callable[..., Path], faces: int = contract.MAX_FACES, card: bytes = CARD
 ) -> Path:
     """The checkout's leaf configurations with tiny models, for ``faces`` faces a picture."""
-    pixels = f"uint8[n, {contract.CANVAS}, {contract.CANVAS}, 3] PIXELS"
-    boxes = f"float[n, {faces}, 4] BOXES, int32[n, 1] FACE_COUNT"
-    detection = {
-        contract.BOXES: ("float", f"{faces}, 4"),
-        contract.FACE_SCORES: ("float", f"{faces}"),
-        contract.LANDMARKS: ("float", f"{faces}, 5, 2"),
-        contract.FACE_COUNT: ("int32", "1"),
-    }
-    probabilities = {contract.PROBABILITIES: ("float", f"{faces}, {contract.MAX_LABELS}")}
-    graphs = {contract.DETECT_FACES: leaf(pixels, detection, card)}
-    for backbone in contract.BACKBONES:
-        graphs[contract.attributes_model(backbone)] = leaf(f"{pixels}, {boxes}", probabilities, card)
-    for name, graph in graphs.items():
-        text = (CHECKOUT / "model_repository" / name / "config.pbtxt").read_text()
-        text = text.replace(f"[ {contract.MAX_FACES}", f"[ {faces}").replace("count: 2", "count: 1")
-        add_onnx(folder, name, graph, text)
+    for path in (CHECKOUT / "model_repository").glob("*/config.pbtxt"):
+        name = path.parent.name
+        text = re.sub(rf"\[ {contract.MAX_FACES}\b", f"[ {faces}", path.read_text())
+        add_onnx(folder, name, leaf(contract.MODELS[name], faces, card), text.replace("count: 2", "count: 1"))
     return folder
 
 
@@ -94,6 +96,15 @@ def test_a_server_that_answers_by_the_contract_is_ready(tiny_server: Server) -> 
 
 def test_the_configurations_of_the_checkout_need_no_completion(tiny_server: Server) -> None:
     assert all(model.is_complete for model in tiny_server.models.values())
+
+
+def test_a_model_that_is_no_step_of_an_ensemble_is_asked_too(
+    tiny_server: Server, batches_run: Callable[..., int]
+) -> None:
+    assert tiny_server.canary is not None
+    before = batches_run(tiny_server, contract.UPLIFT_OFFER)
+    tiny_server.canary.sing()
+    assert batches_run(tiny_server, contract.UPLIFT_OFFER, before) == before + 1
 
 
 def test_asking_for_one_backbone_runs_that_backbone_alone(
