@@ -19,6 +19,7 @@ from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.journal import Journal
 from adlens.galleries.records import Record, Vectors
+from adlens.jobs import responses
 from adlens.transport import Connection
 
 SWAP_TIMEOUT_S: Final = 60.0
@@ -103,14 +104,7 @@ class ServedGallery:
         filters.check(filter, _card(answer).attributes)
         scores = answer[contract.MATCH_SCORES].reshape(-1, contract.MATCHES)[:count]
         ids = answer[contract.MATCH_IDS].reshape(-1, contract.MATCHES, contract.ID_BYTES)[:count]
-        return [
-            [
-                Match(name.tobytes().rstrip(b"\0").decode(), float(score))
-                for score, name in zip(*row, strict=True)
-                if score > contract.NO_MATCH
-            ]
-            for row in zip(scores, ids, strict=True)
-        ]
+        return [responses.matches(*row) for row in zip(scores, ids, strict=True)]
 
     def publish(self, contents: Contents) -> Callable[[], None]:
         """Write ``contents`` as the next version; to be called while the folder is locked.

@@ -17,11 +17,11 @@ from adlens.ads import AdAnswer, AdOutcome, MatchedFace
 from adlens.answers import Match
 from adlens.contract import EmbedderCard, GalleryCard
 from adlens.customers import OfferAnswer
-from adlens.errors import ServerFault, WrongEmbedder
+from adlens.errors import WrongEmbedder
 from adlens.filters import Filter
 from adlens.jobs import faces as people
 from adlens.jobs import responses
-from adlens.jobs.responses import Array, card, output
+from adlens.jobs.responses import card, output
 from adlens.pictures import Picture
 from adlens.transport import InferResponse
 
@@ -141,19 +141,7 @@ def _search(
     scores = output(response, contract.MATCH_SCORES, (slots, most))
     ids = output(response, contract.MATCH_IDS, (slots, most, contract.ID_BYTES))
     passing = int(output(response, contract.MATCH_COUNT, (1,))[0])
-    return gallery.photos, passing, [_matches(*rows) for rows in zip(scores, ids, strict=True)]
-
-
-def _matches(scores: Array, ids: Array) -> Matches:
-    """Of one face slot."""
-    try:
-        return [
-            Match(name.tobytes().rstrip(b"\0").decode(), float(score))
-            for score, name in zip(scores, ids, strict=True)
-            if score > contract.NO_MATCH
-        ]
-    except UnicodeDecodeError as error:
-        raise ServerFault(f"{contract.MATCH_IDS} holds an id that is no UTF-8 ({error})") from error
+    return gallery.photos, passing, [responses.matches(*slot) for slot in zip(scores, ids, strict=True)]
 
 
 def _outcome(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adlens import contract
+from adlens.answers import Match
 from adlens.contract import ModelCard
 from adlens.errors import ServerFault
 from adlens.transport import InferResponse
@@ -60,3 +61,19 @@ def cards(response: InferResponse) -> dict[str, ModelCard]:
     """
     names = [name for name in response.outputs if name.startswith(contract.card_output(""))]
     return {name: card(response, name, ModelCard) for name in names}
+
+
+def matches(scores: Array, ids: Array) -> list[Match]:
+    """What a gallery found for one face: of MATCH_SCORES [T] and MATCH_IDS [T, B], the best first.
+
+    Raises:
+        ServerFault: an id is no UTF-8.
+    """
+    try:
+        return [
+            Match(name.tobytes().rstrip(b"\0").decode(), float(score))
+            for score, name in zip(scores, ids, strict=True)
+            if score > contract.NO_MATCH
+        ]
+    except UnicodeDecodeError as error:
+        raise ServerFault(f"{contract.MATCH_IDS} holds an id that is no UTF-8 ({error})") from error
