@@ -20,8 +20,8 @@ from adlens.contract import EmbedderCard
 from adlens.errors import BadRecord, DuplicateId, InvalidConfiguration, NoFace, NoPictures, WrongEmbedder
 from adlens.galleries.records import COLUMNS, Vectors, check_attributes, check_id
 from adlens.jobs import faces, personal_ads
-from adlens.jobs.responses import card
 from adlens.pictures import ImageLike
+from adlens.responses import card
 from adlens.runs import ask_many
 from adlens.transport import Connection
 

@@ -92,7 +92,8 @@ class _Settings(ABC):
         self.embedder = embedder
         self.gallery = gallery
         self._match_faces = contract.match_faces_model(embedder)
-        self._outputs = (personal_ads.embedding_outputs if gallery else personal_ads.outputs)(embedder)
+        outputs = personal_ads.outputs if gallery is None else personal_ads.embedding_outputs
+        self._outputs = outputs(embedder)
         self._schema: Schema | None = None
         self._open()
 

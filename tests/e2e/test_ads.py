@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from adlens import AsyncRecommender, Recommender, cli, contract
+from adlens import AsyncRecommender, Recommender, cli, contract, responses
 from adlens.ads import AdAnswer, AdOutcome
 from adlens.answers import Match
 from adlens.contract import EmbedderCard
@@ -23,7 +23,7 @@ from adlens.errors import BadCustomer, BadFilter, BadImage
 from adlens.filters import Filter
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.records import Record, Vectors
-from adlens.jobs import faces, personal_ads, responses
+from adlens.jobs import faces, personal_ads
 from adlens.pictures import load
 from adlens.sheets import MIN_SIDE
 from adlens.transport import Connection, Endpoint

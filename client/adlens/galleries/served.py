@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adlens import contract, filters
+from adlens import contract, filters, responses
 from adlens.answers import Match
 from adlens.contract import GalleryCard
 from adlens.errors import AdlensError, BadRequest, CorruptGallery, ServerFault, Timeout
@@ -19,7 +19,6 @@ from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.journal import Journal
 from adlens.galleries.records import Record, Vectors
-from adlens.jobs import responses
 from adlens.transport import Connection
 
 SWAP_TIMEOUT_S: Final = 60.0

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from adlens import contract
 from adlens.answers import Box, Face
 from adlens.contract import ModelCard
-from adlens.jobs.responses import output
 from adlens.pictures import Picture
+from adlens.responses import output
 from adlens.transport import InferResponse
 
 OUTPUTS: Final = (

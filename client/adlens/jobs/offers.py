@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adlens import contract
+from adlens import contract, responses
 from adlens.contract import ModelCard
 from adlens.customers import OfferAnswer, Schema
 from adlens.errors import BadCustomer, ServerFault
-from adlens.jobs import responses
 from adlens.transport import InferResponse
 
 NO_OFFER = "No offer: none is expected to help"

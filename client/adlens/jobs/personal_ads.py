@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adlens import contract, filters
+from adlens import contract, filters, responses
 from adlens.ads import AdAnswer, AdOutcome, MatchedFace
 from adlens.answers import Match
 from adlens.contract import EmbedderCard, GalleryCard
@@ -20,9 +20,8 @@ from adlens.customers import OfferAnswer
 from adlens.errors import WrongEmbedder
 from adlens.filters import Filter
 from adlens.jobs import faces as people
-from adlens.jobs import responses
-from adlens.jobs.responses import card, output
 from adlens.pictures import Picture
+from adlens.responses import card, output
 from adlens.transport import InferResponse
 
 Matches = Sequence[Match]
@@ -88,10 +87,10 @@ def interpret(
     found, judge = people.read(response), _embedder(response, embedder)
     photos, passing, matches = None, None, elsewhere
     if matches is None:
-        photos, passing, matches = _search(response, judge, filter)
+        photos, passing, matches = _search(response, embedder, judge, filter)
     faces = tuple(
         MatchedFace(face.box, face.score, face.landmarks, tuple(best))
-        for face, best in zip(found.faces, matches, strict=False)
+        for face, best in zip(found.faces, matches[: len(found.faces)], strict=True)
     )
     main = people.main_face([face.box for face in faces], found.height, found.width) if faces else None
     nearest = next(iter(faces[main].matches), None) if main is not None else None
@@ -124,11 +123,12 @@ def _embedder(response: InferResponse, embedder: str) -> EmbedderCard:
 
 def _search(
     response: InferResponse,
+    embedder: str,
     judge: EmbedderCard,
     filter: Filter | None,  # noqa: A002
 ) -> tuple[int, int, list[Matches]]:
     """What the server's gallery found: its photos, those that pass the filter, matches by face slot."""
-    gallery = card(response, contract.card_output(contract.gallery_model(judge.embedder)), GalleryCard)
+    gallery = card(response, contract.card_output(contract.gallery_model(embedder)), GalleryCard)
     if gallery.photos:
         if gallery.embedder_weights != judge.weights:
             raise WrongEmbedder(

@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adlens import contract
+from adlens import contract, responses
 from adlens.answers import Face, JudgedFace, Outcome, PictureAnswer
 from adlens.catalogue import Catalogue
 from adlens.contract import ModelCard
 from adlens.errors import ServerFault
 from adlens.jobs import faces as people
-from adlens.jobs import responses
 from adlens.jobs.faces import Faces
-from adlens.jobs.responses import Array, output
+from adlens.responses import Array, output
 from adlens.transport import InferResponse
 
 _CERTAIN: Final = 1e-6
