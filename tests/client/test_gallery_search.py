@@ -15,7 +15,7 @@ from adlens.contract import GalleryCard
 from adlens.filters import Filter
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
-from adlens.galleries.graph import BLOCK, MIN_ROWS
+from adlens.galleries.graph import BLOCK, CHUNK
 from adlens.galleries.records import Record, Vectors
 from tests.client.vectors import DIMENSION, people, unit
 
@@ -114,9 +114,7 @@ def test_each_picture_of_a_batch_has_its_own_filter(many: Search) -> None:
             many.agrees(faces[picture, slot], scores, ids, rows)
 
 
-@pytest.mark.parametrize(
-    "count", [0, 1, 9, 11, BLOCK, MIN_ROWS - 1, MIN_ROWS, MIN_ROWS + 1, MIN_ROWS + BLOCK + 1]
-)
+@pytest.mark.parametrize("count", [0, 1, 9, 11, BLOCK, 319, 320, 321, CHUNK - 1, CHUNK, CHUNK + 1])
 @pytest.mark.parametrize("chosen", [None, {"hair": ["black", "red"]}], ids=["no filter", "a filter"])
 def test_padding_is_never_found(tmp_path: Path, count: int, chosen: Filter | None) -> None:
     """Though all similarities are negative, and padding's would be 0."""

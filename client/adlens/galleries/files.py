@@ -290,25 +290,25 @@ def _write_version(folder: Path, contents: Contents) -> None:
 def _arrays(contents: Contents) -> dict[str, graph.Array]:
     """The initializers of the graph, padded; see ``graph.build``."""
     photos, dimension = contents.vectors.shape
-    rows = max(-(-photos // graph.BLOCK) * graph.BLOCK, graph.MIN_ROWS)
-    vectors = np.zeros((rows, dimension), np.float32)
+    chunks, rows = graph.padded(photos)
+    vectors = np.zeros((chunks * rows, dimension), np.float32)
     vectors[:photos] = contents.vectors
-    ids = np.zeros((rows, contract.ID_BYTES), np.uint8)
+    ids = np.zeros((chunks * rows, contract.ID_BYTES), np.uint8)
     padded = b"".join(each.encode().ljust(contract.ID_BYTES, b"\0") for each in contents.ids)
     ids[:photos] = np.frombuffer(padded, np.uint8).reshape(photos, contract.ID_BYTES)
     # Values and groups by the places at which they come first; place 0 is what the padding has.
     values: dict[tuple[str, str], int] = {}
     groups: dict[tuple[int, ...], int] = {}
-    of_rows = np.zeros(rows, np.int32)
+    of_rows = np.zeros(chunks * rows, np.int32)
     for row, texts in enumerate(contents.values):
         pairs = zip(contents.attributes, texts, strict=True)
         group = tuple(values.setdefault(pair, len(values) + 1) for pair in pairs) or (0,)
         of_rows[row] = groups.setdefault(group, len(groups) + 1)
     width = max(1, len(contents.attributes))
     return {
-        "vectors": vectors,
+        "vectors": vectors.reshape(chunks, rows, dimension),
         "ids": ids,
-        "groups": of_rows,
+        "groups": of_rows.reshape(chunks, rows),
         "group_values": np.array([(0,) * width, *groups], np.int64),
         "values": np.array([0, *(contract.filter_code(*pair) for pair in values)], np.int64),
         "is_real": np.arange(len(groups) + 1) > 0,
