@@ -230,7 +230,6 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
     if unknown := set(models) - set(everything):
         raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
     chosen = _parse_weights(weights)
-    examples = _generated_pictures()
     for model in models or everything:
         if model == gallery:
             # Its versions are users' data: never built anew, not even by force.
@@ -246,7 +245,8 @@ def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, fo
             click.echo(f"{model}: up to date", err=True)
             continue
         try:
-            manifest = BUILDERS[model](wanted, folder, examples.paths[: contract.MAX_BATCH])
+            pictures = _generated_pictures().paths[: contract.MAX_BATCH]
+            manifest = BUILDERS[model](wanted, folder, pictures)
         except (DatasetError, ParityError, WeightsError) as error:
             raise click.ClickException(str(error)) from error
         mark.write_text(fingerprint(model, wanted))
