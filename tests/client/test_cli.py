@@ -102,9 +102,12 @@ def test_a_folder_without_pictures_counts_as_failed(
     assert "no picture files" in result.stderr
 
 
-def test_a_server_that_is_down_is_exit_code_3_with_the_remedy(paint: Paint, free_port: int) -> None:
+@pytest.mark.parametrize("command", ["products", "ads"])
+def test_a_server_that_is_down_is_exit_code_3_with_the_remedy(
+    paint: Paint, free_port: int, command: str
+) -> None:
     url = f"127.0.0.1:{free_port}"
-    result = run(None, "products", paint("a.jpg", "hat"), "--url", url, "--retries", 0)
+    result = run(None, command, paint("a.jpg", "hat"), "--url", url, "--retries", 0)
     assert result.exit_code == 3
     assert "a.jpg" in result.stderr
     assert "make serve" in result.stderr
