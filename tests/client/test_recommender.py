@@ -144,7 +144,9 @@ def test_when_the_server_goes_what_was_answered_stays_and_the_rest_is_accounted_
     assert user.pictures == 40
     assert user.failed >= 28
     assert "pictures were not answered" in user.warnings[0]
-    assert {failure.kind for failure in user.failures} == {"Unavailable", "NotSent"}
+    kinds = {failure.kind for failure in user.failures}
+    # Draining: a call that was under way when the server went.
+    assert kinds - {"Draining"} == {"Unavailable", "NotSent"} or kinds == {"Draining", "NotSent"}
     assert triton.calls < 20
 
 
