@@ -164,7 +164,8 @@ class GalleryFolder:
                 temporary.chmod(0o755)
                 published = temporary.rename(self.folder / str(number))
             except BaseException:
-                _wipe_folder(temporary)
+                with suppress(GalleryError):
+                    _wipe_folder(temporary)
                 raise
             _sync(self.folder)
         except OSError as error:
@@ -176,6 +177,9 @@ class GalleryFolder:
 
         Returns:
             Those that were still in use after ``timeout_s`` seconds, and stay.
+
+        Raises:
+            GalleryError: one cannot be wiped.
         """
         deadline = time.monotonic() + timeout_s
         for version in self.versions()[1:]:
@@ -198,10 +202,18 @@ def wipe(file: Path) -> None:
 
 
 def _wipe_folder(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            wipe(file)
-    shutil.rmtree(folder)
+    """Overwrite all files of ``folder``, then remove it.
+
+    Raises:
+        GalleryError: the disk or the rights do not allow it.
+    """
+    try:
+        for file in folder.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                wipe(file)
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise GalleryError(f"{folder} cannot be wiped, and stays: {error}") from error
 
 
 def _is_mapped(file: Path) -> bool:
