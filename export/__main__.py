@@ -24,7 +24,7 @@ from export import generated, train_attributes, train_uplift
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
 from export.datasets import DatasetError, LabelledPictures
-from export.embedders import build_embedder
+from export.embedders import build_embedder, load_dlib
 from export.faces import decode
 from export.graph import Manifest, ParityError, Signature, Weights, write_model
 from export.heads import Recipe
@@ -99,7 +99,7 @@ def build_embed_dlib(weights: str | None, folder: Path, pictures: Sequence[Path]
     Raises:
         ParityError: the graph differs from torch.
     """
-    return build_embedder(folder, _canvases(pictures))
+    return build_embedder(load_dlib(), folder, _canvases(pictures))
 
 
 def build_offer(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:

@@ -22,10 +22,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adlens import contract
-from export.networks import alignment, ops
+from export.networks import embeddings, ops
 from export.networks.card import Carded
 
 OPSET: Final = 18
@@ -132,7 +132,7 @@ def write_graph(
     return written
 
 
-def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) -> bytes:
+def to_onnx(network: nn.Module, signature: Signature, example: tuple[Tensor, ...]) -> bytes:
     """The serialised graph of ``network``, its batch axis dynamic."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     # The exporter reports at length on torchvision, which we do not have, and on its own deprecations.
@@ -148,7 +148,7 @@ def to_onnx(network: Carded, signature: Signature, example: tuple[Tensor, ...]) 
             output_names=list(signature.outputs),
             dynamic_shapes=(tuple({0: batch} for _ in example),),
             opset_version=OPSET,
-            custom_translation_table={**ops.TRANSLATIONS, **alignment.TRANSLATIONS},
+            custom_translation_table={**ops.TRANSLATIONS, **embeddings.TRANSLATIONS},
             optimize=True,
             verbose=False,
         )

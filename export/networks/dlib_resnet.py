@@ -10,6 +10,7 @@ float32.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ LEVELS = (32, 64, 128, 256, 256)
 """Channels of the five levels of residual blocks."""
 _BLOCKS = (3, 4, 3, 3, 1)
 _MEAN_RGB = (122.782, 117.001, 104.298)
+_SCALE = 256.0
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _TENSOR_VERSION = 2
 
@@ -81,7 +83,7 @@ class DlibResNet(nn.Module):
 
     def features(self, chips: Tensor) -> list[Tensor]:
         """The outputs of the five levels, float32 [M, LEVELS[i], h, w] with h = w = 35, 17, 8, 4, 2."""
-        x = functional.relu(self.stem((chips - self.mean) / 256.0))
+        x = functional.relu(self.stem((chips - self.mean) / _SCALE))
         x = functional.max_pool2d(x, 3, 2)
         outputs = []
         for level in self.levels:
@@ -92,6 +94,28 @@ class DlibResNet(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         """Descriptors as ``compute_face_descriptor`` of dlib gives them (not normalised)."""
         descriptors: Tensor = self.fc(self.features(chips)[-1].mean(dim=(2, 3)))
+        return descriptors
+
+
+class FoldedDlibResNet(nn.Module):
+    """The same with the scaling of its input inside its first convolution, which has no padding."""
+
+    def __init__(self, network: DlibResNet) -> None:
+        super().__init__()
+        self.stem = copy.deepcopy(network.stem)
+        with torch.no_grad():
+            self.stem.weight /= _SCALE
+            if self.stem.bias is not None:
+                self.stem.bias -= (self.stem.weight * network.mean).sum((1, 2, 3))
+        self.levels = network.levels
+        self.fc = network.fc
+
+    def forward(self, chips: Tensor) -> Tensor:
+        """As ``DlibResNet``."""
+        x = functional.max_pool2d(functional.relu(self.stem(chips)), 3, 2)
+        for level in self.levels:
+            x = level(x)
+        descriptors: Tensor = self.fc(x.mean(dim=(2, 3)))
         return descriptors
 
 
