@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -56,6 +56,12 @@ check: $(INSTALLED)  ## format, lint, types, layers, model repositories
 bench-quick: models  ## throughput of recommend_products beside its own stages in one process
 	$(BIN)/python -m export.generated $(DEMO)/pictures
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 -- $(BIN)/python -m perf.throughput $(DEMO)/pictures
+
+bench-gallery: $(INSTALLED)  ## search of 200,000 photos beside numpy, and how a gallery changes
+	rm -rf out/gallery
+	$(BIN)/python -m perf.gallery repository out/gallery
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model-repository out/gallery -- \
+		$(BIN)/python -m perf.gallery measure out/gallery
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock

@@ -27,8 +27,9 @@ TOLERANCE = 1e-5
 class Search:
     """A gallery of ``records`` in ONNX Runtime, and beside it the plain comparison with all of them."""
 
-    def __init__(self, folder: Path, records: list[Record]) -> None:
-        self.contents = Contents.empty("dlib", DIMENSION).with_records(records, "w1", replace_ids=False)
+    def __init__(self, folder: Path, records: list[Record], embedder: str = "dlib") -> None:
+        empty = Contents.empty(embedder, contract.EMBEDDERS[embedder])
+        self.contents = empty.with_records(records, "w1", replace_ids=False)
         gallery = GalleryFolder(folder)
         with gallery.locked():
             version = gallery.publish(self.contents)
@@ -174,6 +175,18 @@ def test_ids_travel_whole(tmp_path: Path) -> None:
     faces[0, :4] = unit(4)
     found = search(faces, [4])
     assert [row.tobytes().rstrip(b"\0").decode() for row in found[contract.MATCH_IDS][0, :4, 0]] == ids
+
+
+def test_vectors_may_have_any_dimension(tmp_path: Path) -> None:
+    """Those of other embedders have 512 numbers, and fill galleries of their own."""
+    vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((512, 512)))[0].astype(np.float32)
+    records = [Record(str(number), vector) for number, vector in enumerate(vectors)]
+    search = Search(tmp_path, records, "facenet")
+    faces = np.stack([vectors[:16], vectors[-16:]])
+    found = search(faces, [16, 16])[contract.MATCH_IDS][:, :, 0].reshape(32, -1)
+    assert [row.tobytes().rstrip(b"\0").decode() for row in found] == [
+        *map(str, [*range(16), *range(496, 512)])
+    ]
 
 
 def test_the_card_says_what_is_in_it(many: Search) -> None:
