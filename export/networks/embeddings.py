@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import onnx
 import torch
 from onnx import compose, helper
-from onnxscript import BOOL, FLOAT, INT64, graph, opset18, script
+from onnxscript import FLOAT, graph, opset18, script
 from onnxscript.values import Opset
 from torch import Tensor, nn
 from torch.nn import functional
@@ -115,28 +115,26 @@ def _embed_to_onnx(
 ) -> FLOAT:
     images = op.Unsqueeze(image, op.Constant(value_ints=[0]))
     side = op.Shape(rows, start=0, end=1)
-    points = op.Concat(op.Constant(value_ints=[1]), side, side, op.Constant(value_ints=[2]), axis=0)
-    chip_shape = op.Concat(op.Constant(value_ints=[-1, 3]), side, side, axis=0)
+    points = op.Concat(op.Constant(value_ints=[-1, 1]), side, side, op.Constant(value_ints=[2]), axis=0)
+    shape = op.Concat(op.Constant(value_ints=[-1, 3]), side, side, axis=0)
     step = op.Reshape(op.Constant(value_int=chunk), op.Constant(value_ints=[1]))
     wide = op.Reshape(op.Constant(value_int=dimension), op.Constant(value_ints=[1]))
     count = op.Shape(terms, start=0, end=1)
     chunks = op.Squeeze(op.Div(op.Sub(op.Add(count, step), 1), step))
     found = op.ConstantOfShape(op.Concat(op.Constant(value_ints=[0]), wide, axis=0))
+
+    # Face by face: ONNX Runtime notes 72 bytes a point, which for one face fit into the cache.
+    @graph()
+    def one(grid: FLOAT[...]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return op.GridSample(images, grid, mode="bilinear", padding_mode="zeros")
+
     for index in range(chunks):
         first = op.Mul(index, step)
-        here = op.Min(step, op.Sub(count, first))
-
-        # Face by face: ONNX Runtime notes 72 bytes a point, which for one face fit into the cache.
-        @graph()
-        def one(offset: INT64, go: BOOL):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            face = op.Add(op.Squeeze(first), offset)  # noqa: B023 - a graph, not run later
-            grid = op.MatMul(rows, op.Gather(terms, face))
-            grid = op.Min(op.Max(grid, op.Gather(low, face)), op.Gather(high, face))
-            chip = op.GridSample(images, op.Reshape(grid, points), mode="bilinear", padding_mode="zeros")
-            return op.Identity(go), op.Identity(chip)
-
-        chips = op.Loop(op.Squeeze(here), op.Cast(op.Constant(value_int=1), to=BOOL.dtype), body=one)
-        found = op.Concat(found, _adlens.Network(op.Reshape(chips, chip_shape)), axis=0)
+        last = op.Add(first, step)
+        grids = op.MatMul(rows, op.Slice(terms, first, last))
+        grids = op.Min(op.Max(grids, op.Slice(low, first, last)), op.Slice(high, first, last))
+        chips = op.Scan(op.Reshape(grids, points), body=one, num_scan_inputs=1)
+        found = op.Concat(found, _adlens.Network(op.Reshape(chips, shape)), axis=0)
     return found  # type: ignore[no-any-return]
 
 
