@@ -371,7 +371,7 @@ class EmbedderCard(ModelCard):
 
 @dataclass(frozen=True)
 class GalleryCard(ModelCard):
-    """What a gallery says of itself; its ``weights`` are the digest of its vectors, ids and attributes."""
+    """What a gallery says of itself; ``weights`` is the digest of all it holds and of its origin."""
 
     embedder: str = ""
     embedder_weights: str = ""

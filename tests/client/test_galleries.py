@@ -154,7 +154,8 @@ class TestFolder:
     ) -> None:
         new = GalleryFolder(tmp_path / "new")
         assert new.ensure("dlib", DIMENSION)
-        assert same(new.read(), EMPTY)
+        assert new.read().ids == ()
+        assert new.manifest().dimension == DIMENSION
         assert not gallery.ensure("dlib", DIMENSION)
         assert same(gallery.read(), of(300))
 
@@ -319,3 +320,8 @@ def killed_while(gallery: GalleryFolder, doing: str) -> int:
         if "kill" not in doing:
             writer.kill()
         return writer.wait(20)
+
+
+def test_galleries_that_hold_the_same_are_told_apart() -> None:
+    """Or a server of one empty gallery would be taken for one of another."""
+    assert Contents.empty("dlib", DIMENSION).digest != Contents.empty("dlib", DIMENSION).digest

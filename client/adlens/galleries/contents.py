@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
+from uuid import uuid4
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Contents:
         paths: of the photos.
         attributes: names.
         values: of each photo, in the order of ``attributes``.
+        origin: tells this gallery from all others, also from those that hold the same.
     """
 
     embedder: str
@@ -36,17 +38,18 @@ class Contents:
     paths: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     values: tuple[tuple[str, ...], ...] = ()
+    origin: str = ""
 
     @classmethod
     def empty(cls, embedder: str, dimension: int) -> Self:
         """A gallery without photos."""
-        return cls(embedder, "", np.zeros((0, dimension), np.float32))
+        return cls(embedder, "", np.zeros((0, dimension), np.float32), origin=uuid4().hex)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over vectors, ids and attributes, in hex."""
+        """SHA-256 over origin, vectors, ids and attributes, in hex."""
         total = hashlib.sha256(np.ascontiguousarray(self.vectors).data)
-        total.update(json.dumps([self.ids, self.attributes, self.values]).encode())
+        total.update(json.dumps([self.origin, self.ids, self.attributes, self.values]).encode())
         return total.hexdigest()
 
     @property

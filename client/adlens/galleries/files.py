@@ -49,6 +49,7 @@ class Manifest:
     dimension: int
     photos: int
     attributes: tuple[str, ...]
+    origin: str
     digest: str
     sha256: dict[str, str]
     """Of each other file of the version, by name."""
@@ -254,6 +255,7 @@ def _read(version: Path) -> Contents:
         paths=tuple(row[1] for row in rows),
         attributes=manifest.attributes,
         values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
+        origin=manifest.origin,
     )
 
 
@@ -292,6 +294,7 @@ def _write_version(folder: Path, contents: Contents) -> None:
         contents.vectors.shape[1],
         len(contents.ids),
         contents.attributes,
+        contents.origin,
         contents.digest,
         sums,
     )
