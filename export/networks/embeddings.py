@@ -125,7 +125,7 @@ def _embed_to_onnx(
 
     # Face by face: ONNX Runtime notes 72 bytes a point, which for one face fit into the cache.
     @graph()
-    def one(grid: FLOAT[...]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def one(grid: FLOAT[...]):  # type: ignore[misc, no-untyped-def, type-arg]  # noqa: ANN202
         return op.GridSample(images, grid, mode="bilinear", padding_mode="zeros")
 
     for index in range(chunks):
