@@ -102,7 +102,7 @@ def test_a_file_put_into_the_cache_by_hand_is_checked_too(cache: Path, tmp_path:
     published = served(tmp_path / "server", b"weights")
     cache.mkdir()
     (cache / published.file_name).write_bytes(b"half of the wei")
-    with pytest.raises(WeightsError, match="does not have its checksum, .*: delete it"):
+    with pytest.raises(WeightsError, match=r"does not have its checksum, .*: delete it"):
         fetch(published)
 
 
