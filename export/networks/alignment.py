@@ -92,21 +92,22 @@ def similarities(landmarks: Tensor, coefficients: Tensor) -> Tensor:
 
 
 class Warp(NamedTuple):
-    """What chips are sampled from, and where: ``rows @ terms`` are grids of P x P points x, y each.
+    """What chips are sampled from, and where.
 
-    Points are in units in which -1 and 1 are the edges of the image, as in ONNX's GridSample.
+    A chip sees a window of its picture; ``rows @ terms`` are grids of P x P points x, y each, in units in
+    which -1 and 1 are the edges of the window, as in ONNX's GridSample.
     """
 
-    image: Tensor
-    """float32 [C, H, W]: all pictures of the batch, one below the other."""
+    pixels: Tensor
+    """uint8 [N, S, S, 3]."""
+    starts: Tensor
+    """int64 [M, 3]: picture, top and left of each window."""
+    ends: Tensor
+    """int64 [M, 3], exclusive."""
     rows: Tensor
-    """float32 [P, T], the same for all grids."""
+    """float32 [P, 2], the same for all grids."""
     terms: Tensor
-    """float32 [M, T, 2 P]."""
-    low: Tensor
-    """float32 [M, 1, 2 P], least x and y in a row of a grid; points below are moved there."""
-    high: Tensor
-    """float32 [M, 1, 2 P], largest x and y."""
+    """float32 [M, 2, 2 P]."""
 
 
 def plan_warp(pixels: Tensor, picture: Tensor, transforms: Tensor, size: int) -> Warp:
@@ -118,27 +119,34 @@ def plan_warp(pixels: Tensor, picture: Tensor, transforms: Tensor, size: int) ->
         transforms: float32 [M, 2, 3], from chip pixels to picture pixels.
         size: side of a chip, in pixels.
     """
-    height = CANVAS + 1
-    # A black row below each picture, where points below or above it are moved.
-    image = functional.pad(pixels, (0, 0, 0, 0, 0, 1)).permute(3, 0, 1, 2).flatten(1, 2).float()
-    scale = 2 / torch.stack([torch.tensor(CANVAS), torch.tensor(pixels.shape[0]) * height])
-    first = functional.pad((picture * height)[:, None], (1, 0))
-    onto = transforms * scale[:, None]
+    last = float(size - 1)
+    corners = torch.tensor([[0.0, last, 0.0, last], [0.0, 0.0, last, last], [1.0, 1.0, 1.0, 1.0]])
+    reach = transforms @ corners
+    low = reach.amin(2).floor().clamp(0, CANVAS - 1)
+    high = (reach.amax(2).floor() + 2).clamp(1, CANVAS)
+    scale = 2 / (high - low)
+    onto = transforms * scale[:, :, None]
     column = torch.arange(size, dtype=onto.dtype)
-    along = onto[:, None, :, 0] * column[:, None] + (onto[:, :, 2] + (first + 0.5) * scale - 1)[:, None]
+    shift = onto[:, :, 2] + (0.5 - low) * scale - 1
+    along = onto[:, None, :, 0] * column[:, None] + shift[:, None]
     down = onto[:, None, :, 1].expand(-1, size, -1)
     return Warp(
-        image,
+        pixels,
+        torch.cat([picture[:, None], low.flip(1).long()], 1),
+        torch.cat([picture[:, None] + 1, high.flip(1).long()], 1),
         torch.stack([torch.ones_like(column), column], 1),
         torch.stack([along, down], 1).flatten(2),
-        ((first - 0.5) * scale - 1).repeat(1, size)[:, None],
-        ((first + CANVAS + 0.5) * scale - 1).repeat(1, size)[:, None],
     )
 
 
 def sample(warp: Warp) -> Tensor:
-    """Chips float32 [M, C, P, P], bilinear, in the range of the image; what lies outside it is 0."""
+    """Chips float32 [M, 3, P, P], RGB in [0, 255], bilinear; what lies outside the picture is black."""
     size = len(warp.rows)
-    grids = (warp.rows @ warp.terms).clamp(warp.low, warp.high).reshape(1, -1, size, 2)
-    strip = functional.grid_sample(warp.image[None], grids, align_corners=False)
-    return strip.reshape(len(warp.image), -1, size, size).transpose(0, 1)
+    chips = warp.terms.new_empty(len(warp.terms), 3, size, size)
+    for chip, start, end, term in zip(
+        chips, warp.starts.tolist(), warp.ends.tolist(), warp.terms, strict=True
+    ):
+        window = warp.pixels[tuple(map(slice, start, end))].permute(0, 3, 1, 2).float()
+        grid = (warp.rows @ term).reshape(1, size, size, 2)
+        chip[:] = functional.grid_sample(window, grid, align_corners=False)[0]
+    return chips

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import onnx
 import torch
 from onnx import compose, helper
-from onnxscript import FLOAT, graph, opset18, script
+from onnxscript import FLOAT, INT64, UINT8, graph, opset18, script
 from onnxscript.values import Opset
 from torch import Tensor, nn
 from torch.nn import functional
@@ -69,11 +69,11 @@ class EmbeddingNetwork(nn.Module):
 
 @torch.library.custom_op("adlens::embed", mutates_args=())
 def embed(
-    image: Tensor,
+    pixels: Tensor,
+    starts: Tensor,
+    ends: Tensor,
     rows: Tensor,
     terms: Tensor,
-    low: Tensor,
-    high: Tensor,
     network: int,
     dimension: int,
     chunk: int,
@@ -81,28 +81,28 @@ def embed(
     """What a network makes of chips, float32 [M, dimension].
 
     Args:
-        image: this and the next four as in ``Warp``.
+        pixels: this and the next four as in ``Warp``.
+        starts: see there.
+        ends: see there.
         rows: see there.
         terms: see there.
-        low: see there.
-        high: see there.
         network: key of ``_NETWORKS``.
         dimension: of the network's output.
         chunk: most chips at a time.
     """
-    found = [image.new_empty(0, dimension)]
+    found = [terms.new_empty(0, dimension)]
     for first in range(0, len(terms), chunk):
         some = slice(first, first + chunk)
-        found.append(_NETWORKS[network](sample(Warp(image, rows, terms[some], low[some], high[some]))))
+        found.append(_NETWORKS[network](sample(Warp(pixels, starts[some], ends[some], rows, terms[some]))))
     return torch.cat(found)
 
 
 @embed.register_fake
 def _(
-    image: Tensor, rows: Tensor, terms: Tensor, low: Tensor, high: Tensor, network: int, dimension: int,
+    pixels: Tensor, starts: Tensor, ends: Tensor, rows: Tensor, terms: Tensor, network: int, dimension: int,
     chunk: int,
 ) -> Tensor:  # fmt: skip
-    return image.new_empty(terms.shape[0], dimension)
+    return terms.new_empty(terms.shape[0], dimension)
 
 
 op: Any = opset18
@@ -111,11 +111,17 @@ _adlens: Any = Opset("adlens", 1)
 
 @script()
 def _embed_to_onnx(
-    image: FLOAT, rows: FLOAT, terms: FLOAT, low: FLOAT, high: FLOAT, network: int, dimension: int, chunk: int
+    pixels: UINT8,
+    starts: INT64,
+    ends: INT64,
+    rows: FLOAT,
+    terms: FLOAT,
+    network: int,
+    dimension: int,
+    chunk: int,
 ) -> FLOAT:
-    images = op.Unsqueeze(image, op.Constant(value_ints=[0]))
     side = op.Shape(rows, start=0, end=1)
-    points = op.Concat(op.Constant(value_ints=[-1, 1]), side, side, op.Constant(value_ints=[2]), axis=0)
+    points = op.Concat(op.Constant(value_ints=[1]), side, side, op.Constant(value_ints=[2]), axis=0)
     shape = op.Concat(op.Constant(value_ints=[-1, 3]), side, side, axis=0)
     step = op.Reshape(op.Constant(value_int=chunk), op.Constant(value_ints=[1]))
     wide = op.Reshape(op.Constant(value_int=dimension), op.Constant(value_ints=[1]))
@@ -123,17 +129,23 @@ def _embed_to_onnx(
     chunks = op.Squeeze(op.Div(op.Sub(op.Add(count, step), 1), step))
     found = op.ConstantOfShape(op.Concat(op.Constant(value_ints=[0]), wide, axis=0))
 
-    # Face by face: ONNX Runtime notes 72 bytes a point, which for one face fit into the cache.
+    # Face by face, as what ONNX Runtime notes of a grid, 72 bytes a point, then stays in the cache.
     @graph()
-    def one(grid: FLOAT[...]):  # type: ignore[misc, no-untyped-def, type-arg]  # noqa: ANN202
-        return op.GridSample(images, grid, mode="bilinear", padding_mode="zeros")
+    def one(start: INT64[3], end: INT64[3], term: FLOAT[...]):  # type: ignore  # noqa: ANN202
+        window = op.Cast(op.Transpose(op.Slice(pixels, start, end), perm=[0, 3, 1, 2]), to=FLOAT.dtype)
+        grid = op.Reshape(op.MatMul(rows, term), points)
+        return op.GridSample(window, grid, mode="bilinear", padding_mode="zeros")
 
     for index in range(chunks):
         first = op.Mul(index, step)
         last = op.Add(first, step)
-        grids = op.MatMul(rows, op.Slice(terms, first, last))
-        grids = op.Min(op.Max(grids, op.Slice(low, first, last)), op.Slice(high, first, last))
-        chips = op.Scan(op.Reshape(grids, points), body=one, num_scan_inputs=1)
+        chips = op.Scan(
+            op.Slice(starts, first, last),
+            op.Slice(ends, first, last),
+            op.Slice(terms, first, last),
+            body=one,
+            num_scan_inputs=3,
+        )
         found = op.Concat(found, _adlens.Network(op.Reshape(chips, shape)), axis=0)
     return found  # type: ignore[no-any-return]
 
