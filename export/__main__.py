@@ -20,7 +20,7 @@ from torch import Tensor
 
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
-from export import generated, train_attributes, train_uplift
+from export import embedders, generated, train_attributes, train_uplift
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
 from export.datasets import DatasetError, LabelledPictures
@@ -184,6 +184,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
     backbone = model.removeprefix(contract.attributes_model(""))
     if backbone in contract.BACKBONES:
         sources.append(find_heads(backbone) or Path(generated.__file__))
+    if model == contract.embed_model(contract.EMBEDDER):
+        sources.append(Path(embedders.__file__))
     if model == contract.UPLIFT_OFFER:
         sources += train_uplift.sources()
     for source in sources:

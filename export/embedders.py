@@ -183,6 +183,8 @@ def _load_facenet(entry: Entry) -> tuple[nn.Module, Weights]:
     if entry.weights == STARTER:
         return seeded(InceptionResnetV1), Weights("seeded starter", "Apache-2.0", "", starter=True)
     if entry.weights == PUBLISHED:
+        if not entry.url or not entry.sha256:
+            raise WeightsError(f"{entry.name}: published weights need url and sha256 in their entry")
         path, checksum = fetch(PublishedWeights(entry.url, entry.licence, entry.sha256)), entry.sha256
     else:
         path, checksum = Path(entry.weights), ""

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from export.embedders import ENTRIES, FACENET, load_embedder, read_entries
 from export.networks.attributes import digest
 from export.networks.inception_resnet_v1 import InceptionResnetV1
-from export.weights import WeightsError
+from export.weights import PUBLISHED, WeightsError, sha256
 
 CLASSES = 8631
 """Of VGGFace2."""
@@ -77,6 +77,18 @@ def test_a_published_file_loads_strictly_but_for_its_classifier(tmp_path: Path, 
     loaded = embedder.network.state_dict()
     assert set(loaded) == set(state) - {"logits.weight", "logits.bias"}
     assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+
+
+@pytest.mark.usefixtures("cache")
+def test_published_weights_are_fetched_and_checked(tmp_path: Path) -> None:
+    file = tmp_path / "facenet.pt"
+    torch.save(published(), file)
+    entry = replace(read_entries(ENTRIES)[FACENET], weights=PUBLISHED, url=file.as_uri(), sha256=sha256(file))
+    assert load_embedder(entry).source.sha256 == sha256(file)
+    with pytest.raises(WeightsError, match=r"does not have its checksum, a{64}: delete it"):
+        load_embedder(replace(entry, sha256="a" * 64))
+    with pytest.raises(WeightsError, match="published weights need url and sha256"):
+        load_embedder(replace(entry, sha256=""))
 
 
 def test_a_file_that_lacks_a_layer_is_refused(tmp_path: Path) -> None:
