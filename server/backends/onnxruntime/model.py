@@ -24,6 +24,7 @@ import triton_python_backend_utils as pb_utils
 
 from server.backends.cancellation import Absentees
 from server.backends.configuration import version_folder
+from server.backends.heap import Heap
 from server.backends.isolation import BadRequestError, run_isolated
 from server.backends.onnxruntime import signature
 from server.backends.onnxruntime.batch import Batcher, SplitError, Tensors
@@ -72,12 +73,16 @@ class TritonPythonModel:
         self.batcher = Batcher(configuration, model)
         self.states = States(configuration)
         self.batches = configuration["max_batch_size"] > 0
+        self.heap = Heap()
         rehearse(configuration, folder.parent, self._answers)
+        self.heap.trim()
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request that somebody waits for, running them as one batch where the model batches."""
         with self.pulse.beating():
-            return self.absentees.answer_others(requests, self._answers)
+            responses = self.absentees.answer_others(requests, self._answers)
+            self.heap.trim()
+            return responses
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         groups = [requests] if self.batches else [[request] for request in requests]
