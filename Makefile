@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-embedding clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -62,6 +62,11 @@ bench-gallery: $(INSTALLED)  ## search of 200,000 photos beside numpy, and how a
 	$(BIN)/python -m perf.gallery repository out/gallery
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model-repository out/gallery -- \
 		$(BIN)/python -m perf.gallery measure out/gallery
+
+bench-embedding: models  ## 64 faces in one request beside the bare network on a batch of 64 chips
+	$(BIN)/python -m export.generated $(DEMO)/pictures
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model embed_dlib -- \
+		$(BIN)/python -m perf.embedding $(DEMO)/pictures
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
