@@ -6,6 +6,7 @@ Photos come from a folder or a table. One that has no face, or cannot be read, f
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,12 +90,14 @@ def _of_table(table: Path) -> Iterator[Photo]:
     folder = table.absolute().parent
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, restkey="", strict=True)
+            rows = csv.DictReader(file, strict=True)
             columns = rows.fieldnames or []
             if missing := [name for name in COLUMNS if name not in columns]:
                 raise InvalidConfiguration(f"{table} lacks the column {' and '.join(missing)}; add it")
+            if twice := [name for name, times in Counter(columns).items() if times > 1]:
+                raise InvalidConfiguration(f"{table} has the column {' and '.join(twice)} twice; rename one")
             for row in rows:
-                if None in row.values() or "" in row:
+                if None in row or None in row.values():
                     raise BadRecord(
                         f"{table}, line {rows.line_num}: not {len(columns)} columns; write one each"
                     )

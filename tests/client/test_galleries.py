@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adlens import contract, errors
+from adlens import contract, errors, filters
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.journal import Journal
@@ -183,6 +183,30 @@ class TestFolder:
         (gallery.versions()[0] / contract.GALLERY_MANIFEST).write_text(manifest)
         with pytest.raises(errors.CorruptGallery, match=r"gallery.json is damaged"):
             gallery.read()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"dimension": "128"}, {"dimension": 0}, {"dimension": 100}, {"photos": 299}, {"photos": None},
+            {"attributes": ["hair"]}, {"sha256": {}}, {"sha256": []}, {"origin": "another"}, {"digest": ""},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_a_manifest_that_does_not_fit_its_files_is_found(
+        self, gallery: GalleryFolder, wrong: dict[str, object]
+    ) -> None:
+        file = gallery.versions()[0] / contract.GALLERY_MANIFEST
+        file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+        with pytest.raises(errors.CorruptGallery, match=r"gallery.json is damaged"):
+            gallery.read()
+
+    def test_names_of_files_and_folders_need_not_be_text(self, gallery: GalleryFolder) -> None:
+        name = os.fsdecode(b"caf\xe9")
+        photo = Record("x", unit(1)[0], {"folder": name}, f"/{name}.jpg")
+        publish(gallery, gallery.read().with_records([photo], "w1", replace_ids=False))
+        assert gallery.paths()["x"] == photo.path
+        assert gallery.read().attributes_of(300)["folder"] == name
+        assert filters.encode({"folder": name}).any()
 
     def test_a_gallery_of_a_newer_adlens_is_not_misread(self, gallery: GalleryFolder) -> None:
         file = gallery.versions()[0] / contract.GALLERY_MANIFEST

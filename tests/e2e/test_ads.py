@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,6 +282,12 @@ def test_where_the_campaign_photo_cannot_be_read_the_answer_stands_and_says_why_
     result = run(campaign, user, "--gallery", other.folder, "--out", out)
     assert result.exit_code == 0
     assert "is not the gallery that the server searched; give --gallery" in result.stdout
+    shutil.copytree(campaign.gallery, tmp_path / "copy")
+    version = GalleryFolder(tmp_path / "copy").versions()[0]
+    (version / "photos.csv").write_text("id,path,campaign\n")
+    result = run(campaign, user, "--gallery", tmp_path / "copy", "--out", out)
+    assert result.exit_code == 0
+    assert f"does not say where photo '{COLLINS}' lies" in result.stdout
     photo = campaign.folder / "campaign" / f"{COLLINS}.jpg"
     moved = photo.rename(photo.with_suffix(".away"))
     try:

@@ -196,6 +196,14 @@ class TestBuildAndAdd:
         assert "'old-1' is in the gallery, of" in result.stderr
         assert shop.gallery.read().digest == before
 
+    def test_too_many_attributes_are_refused_before_any_photo_is_sent(
+        self, shop: Shop, tmp_path: Path
+    ) -> None:
+        table = shop.table(tmp_path / "t.csv", {"x": "spring-04.jpg"}, **{f"a{n}": "" for n in range(8)})
+        result = shop.run("add", table, "--json")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "9 attributes (campaign, a0" in result.stderr
+
     def test_a_photo_is_replaced_where_that_is_asked_for(self, shop: Shop, tmp_path: Path) -> None:
         new = shop.table(tmp_path / "new.csv", {"old-1": "spring-06.jpg"}, campaign="new")
         assert shop.run("add", new, "--replace").exit_code == 0
@@ -302,6 +310,16 @@ class TestRemove:
         assert result.stderr == f"error: no photo 'nobody' in {shop.gallery.folder}\n"
         assert shop.gallery.read().ids == ("old-1",)
 
+    def test_ids_are_taken_as_they_stand(self, shop: Shop, tmp_path: Path) -> None:
+        names = {" x": "spring-04.jpg", "x": "spring-06.jpg", "y": "spring-08.jpg", "../ä": "spring-10.jpg"}
+        assert shop.run("add", shop.table(tmp_path / "more.csv", names)).exit_code == 0
+        wanted = tmp_path / "ids"
+        wanted.write_bytes("\ufeffy\r\n x\n../ä\n".encode() + b"Jos\xe9\n")
+        result = shop.run("remove", "--ids-from", wanted)
+        assert (result.exit_code, "4 photos left" in result.stdout) == (1, True)
+        assert result.stderr.startswith("error: no photo 'Jos")
+        assert shop.gallery.read().ids == ("old-0", "old-1", "old-2", "x")
+
     def test_it_works_without_a_server(self, shop: Shop, tmp_path: Path, free_port: int) -> None:
         copy = shutil.copytree(shop.gallery.folder, tmp_path / "copy")
         gone = replace(shop, url=f"127.0.0.1:{free_port}", gallery=GalleryFolder(copy))
@@ -326,7 +344,9 @@ class TestUsage:
             (["list", "--filter", "hair=red"], "no attribute hair"),
             (["list", "--filter", "hair"], "ATTRIBUTE=VALUE"),
             (["remove"], "name the photos to remove"),
+            (["remove", "--ids-from", "{tmp}"], "Is a directory"),
             (["build", "{tmp}/lacking.csv"], "lacks the column path"),
+            (["build", "{tmp}/twice.csv"], "has the column id and hair twice; rename one"),
             (["build", "{tmp}/empty"], "no photos; check the path"),
             (["build", "{tmp}/nowhere"], "does not exist"),
             (["stats", "--gallery", "{tmp}/empty"], "holds no gallery"),
@@ -336,6 +356,7 @@ class TestUsage:
         self, shop: Shop, tmp_path: Path, arguments: list[str], said: str
     ) -> None:
         (tmp_path / "lacking.csv").write_text("id,file\n1,a.jpg\n")
+        (tmp_path / "twice.csv").write_text("id,path,hair,hair,id\n1,a.jpg,red,,2\n")
         (tmp_path / "empty").mkdir()
         result = shop.run(*(argument.format(tmp=tmp_path) for argument in arguments))
         assert result.exit_code == 2

@@ -121,7 +121,7 @@ def _campaign_photo(name: str, models: Mapping[str, str], gallery: GalleryFolder
     served = models.get(contract.gallery_model(manifest.embedder))
     if served is None or not manifest.digest.startswith(served):
         raise GalleryError(f"{gallery.folder} is not the gallery that the server searched; give --gallery")
-    path = gallery.paths()[name]
+    path = gallery.paths().get(name)
     if not path:
         raise GalleryError(f"{gallery.folder} does not say where photo '{name}' lies; add it with its path")
     return pictures.load(path).jpeg

@@ -94,7 +94,8 @@ def add(folder: Path | None, embedder: str, **rest: Any) -> None:  # noqa: ANN40
 
 @gallery.command()
 @click.argument("ids", nargs=-1)
-@click.option("--ids-from", envvar="ADLENS_IDS_FROM", type=click.File(), metavar="FILE",
+@click.option("--ids-from", envvar="ADLENS_IDS_FROM", metavar="FILE",
+              type=click.File(encoding="utf-8-sig", errors="surrogateescape"),
               help="Take further ids from there, one a line; - for standard input.")  # fmt: skip
 @_gallery_options
 def remove(
@@ -105,7 +106,7 @@ def remove(
     connection: dict[str, Any],
 ) -> None:
     """Remove the photos of these IDS for good: afterwards their vectors are in no file of the gallery."""
-    wanted = dict.fromkeys([*ids, *(line.strip() for line in ids_from or () if line.strip())])
+    wanted = dict.fromkeys([*ids, *filter(None, (line.rstrip("\n") for line in ids_from or ()))])
     if not wanted:
         raise click.UsageError("name the photos to remove: IDS, or --ids-from FILE")
     with _exit_codes(), _connect(connection) as server:
@@ -230,7 +231,7 @@ def _enrol(
         folder.ensure(embedder, judge.dimension)
         with folder.locked():
             before = _before(folder, keep, embedder, judge.dimension)
-            before.check({photo.id: str(photo.path) for photo in photos}, judge.weights, replace_ids=replace)
+            before.check(photos, judge.weights, replace_ids=replace)
             run, journal = Run[_Enrolled](report, bar), Journal(folder.folder, judge.weights)
             try:
                 _embed(run, journal, photos, server, judge, workers)

@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from pathlib import Path
+from typing import Protocol, Self
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +15,17 @@ import numpy as np
 from adlens.contract import GalleryCard, gallery_model
 from adlens.errors import BadRecord, DuplicateId, WrongEmbedder
 from adlens.galleries.records import Record, Vectors, check_attributes
+
+
+class _Photo(Protocol):
+    """What is known of a photo before its face is embedded."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> str | Path: ...
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -93,18 +105,18 @@ class Contents:
             new[record.id] = record
         if not new:
             return self
-        self.check(
-            {id_: record.path for id_, record in new.items()}, embedder_weights, replace_ids=replace_ids
-        )
+        self.check(new.values(), embedder_weights, replace_ids=replace_ids)
         return self.without(new.keys())._and(list(new.values()), embedder_weights)
 
-    def check(self, paths: Mapping[str, str], embedder_weights: str, *, replace_ids: bool) -> None:
-        """Refuse photos, their ``paths`` by id, that ``with_records`` would refuse whatever their vectors.
+    def check(self, photos: Collection[_Photo], embedder_weights: str, *, replace_ids: bool) -> None:
+        """Refuse photos that ``with_records`` would refuse whatever their vectors.
 
         Raises:
             DuplicateId: an id is here and not to be replaced.
             WrongEmbedder: another embedder made the vectors that are here.
+            BadRecord: the photos have too many attributes in all.
         """
+        paths = {photo.id: photo.path for photo in photos}
         known = [row for row, id_ in enumerate(self.ids) if id_ in paths]
         if known and not replace_ids:
             id_, path = self.ids[known[0]], self.paths[known[0]]
@@ -116,12 +128,10 @@ class Contents:
                 f"the gallery's vectors were made by {self.embedder} with weights {self.embedder_weights}, "
                 f"and these are made with weights {embedder_weights}; build the gallery anew"
             )
+        check_attributes(self._attributes_with(photos))
 
     def _and(self, records: list[Record], embedder_weights: str) -> Self:
-        names = tuple(
-            dict.fromkeys([*self.attributes, *(name for each in records for name in each.attributes)])
-        )
-        check_attributes(names)
+        names = self._attributes_with(records)
         lacking = ("",) * (len(names) - len(self.attributes))
         found = replace(
             self,
@@ -140,6 +150,11 @@ class Contents:
         except ValueError as error:
             raise BadRecord(f"the names of the attributes are too long to travel: {error}") from error
         return found
+
+    def _attributes_with(self, photos: Collection[_Photo]) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys([*self.attributes, *(name for each in photos for name in each.attributes)])
+        )
 
     def without(self, ids: Collection[str]) -> Self:
         """These contents less the photos of ``ids``."""

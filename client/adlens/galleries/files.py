@@ -35,6 +35,8 @@ FORMAT: Final = 1
 FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
 """Initializers of the graph that lie in files of their own."""
 _TABLE: Final = "photos.csv"
+_ANY_NAME: Final = "surrogatepass"
+"""How the table takes names of files, which need not be UTF-8."""
 _LOCK, _UNFINISHED, _DISCARDED = ".lock", ".new-", ".old-"
 _CHUNK: Final = 1 << 20
 
@@ -237,31 +239,40 @@ def _read(version: Path) -> Contents:
         CorruptGallery: its files are not what was written.
     """
     manifest = _manifest(version)
-    for name, expected in manifest.sha256.items():
+    for name in (*FILES.values(), "model.onnx", _TABLE):
         try:
+            expected = manifest.sha256[name]
             with (version / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _corrupt(version / name, error.strerror or str(error)) from error
+        except (KeyError, TypeError) as error:
+            raise _corrupt(version / contract.GALLERY_MANIFEST, f"no checksum of {name}") from error
         if found != expected:
             raise _corrupt(version / name, f"its checksum is {found[:16]}, not {expected[:16]}")
-    vectors = np.fromfile(version / FILES["vectors"], np.float32).reshape(-1, manifest.dimension)
-    rows = _rows(version)
-    return Contents(
-        manifest.embedder,
-        manifest.embedder_weights,
-        vectors[: manifest.photos],
-        ids=tuple(row[0] for row in rows),
-        paths=tuple(row[1] for row in rows),
-        attributes=manifest.attributes,
-        values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
-        origin=manifest.origin,
-    )
+    try:
+        rows = _rows(version)
+        vectors = np.fromfile(version / FILES["vectors"], np.float32).reshape(-1, manifest.dimension)
+        contents = Contents(
+            manifest.embedder,
+            manifest.embedder_weights,
+            vectors[: manifest.photos],
+            ids=tuple(row[0] for row in rows),
+            paths=tuple(row[1] for row in rows),
+            attributes=manifest.attributes,
+            values=tuple(tuple(row[len(COLUMNS) :]) for row in rows),
+            origin=manifest.origin,
+        )
+        if contents.digest == manifest.digest:
+            return contents
+    except (TypeError, ValueError, IndexError, csv.Error) as error:
+        raise _corrupt(version / contract.GALLERY_MANIFEST, repr(error)) from error
+    raise _corrupt(version / contract.GALLERY_MANIFEST, "it does not fit the files beside it")
 
 
 def _rows(version: Path) -> list[list[str]]:
     """The table of photos, without its header."""
-    with (version / _TABLE).open(encoding="utf-8", newline="") as table:
+    with (version / _TABLE).open(encoding="utf-8", errors=_ANY_NAME, newline="") as table:
         return list(csv.reader(table))[1:]
 
 
@@ -340,7 +351,7 @@ def _table(contents: Contents) -> bytes:
         [id_, path, *values]
         for id_, path, values in zip(contents.ids, contents.paths, contents.values, strict=True)
     )
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors=_ANY_NAME)
 
 
 def _write(path: Path, data: bytes | memoryview) -> str:
