@@ -18,8 +18,8 @@ import numpy.typing as npt
 from adlens import contract, pictures
 from adlens.answers import Failure
 from adlens.contract import EmbedderCard
-from adlens.errors import BadRecord, DuplicateId, InvalidConfiguration, NoFace, NoPictures, WrongEmbedder
-from adlens.galleries.records import COLUMNS, Vectors, check_attributes, check_id
+from adlens.errors import BadRecord, InvalidConfiguration, NoFace, NoPictures, WrongEmbedder
+from adlens.galleries.records import COLUMNS, Vectors, by_id, check_attributes, check_id
 from adlens.jobs import faces, personal_ads
 from adlens.pictures import ImageLike
 from adlens.responses import card
@@ -68,16 +68,10 @@ def find_photos(source: Path, attribute: str | None = None) -> list[Photo]:
     photos = list(_of_folder(source, attribute) if source.is_dir() else _of_table(source))
     if not photos:
         raise NoPictures(f"{source}: no photos; check the path")
-    first: dict[str, Photo] = {}
     for photo in photos:
         check_id(photo.id)
         check_attributes(photo.attributes)
-        if (other := first.setdefault(photo.id, photo)) is not photo:
-            raise DuplicateId(
-                f"id '{photo.id}' is that of two photos, {other.path} and {photo.path}; "
-                "give each an id of its own"
-            )
-    return photos
+    return list(by_id(photos).values())
 
 
 def _of_folder(folder: Path, attribute: str | None) -> Iterator[Photo]:

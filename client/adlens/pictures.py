@@ -145,7 +145,9 @@ def _read_path(path: Path, name: str) -> Picture:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise BadImage("a folder, where a picture file is expected; use recommend_for_user for folders")
+            raise BadImage(
+                "a folder, where a picture file is expected; name the files in it, or use recommend_for_user"
+            )
         if not stat.S_ISREG(status.st_mode):
             raise BadImage("not a regular file; give a picture file")
         with path.open("rb") as file:

@@ -376,9 +376,7 @@ def translate(error: grpc.RpcError, url: str, model: str, timeout_s: float) -> e
             return errors.Draining(
                 f"{url}: shutting down, or {model} was unloaded ({details}); call again later"
             )
-        return errors.UnknownModel(
-            f"{url}: {details}; check that the server is an adlens one (`adlens health`)"
-        )
+        return errors.UnknownModel(f"{url}: {details}; have the server serve it, or ask another one")
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         kind = _BAD_IMAGE.search(details)
         refused = getattr(errors, kind[1]) if kind else errors.BadRequest

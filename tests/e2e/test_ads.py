@@ -299,6 +299,16 @@ def test_where_the_campaign_photo_cannot_be_read_the_answer_stands_and_says_why_
     assert not list(out.iterdir())
 
 
+def test_no_drawing_takes_the_place_of_a_campaign_photo(campaign: Campaign) -> None:
+    photos = campaign.folder / "campaign"
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    user = shutil.copy(campaign.user("collins"), campaign.folder / "spring-00.jpg")
+    result = run(campaign, user, "--gallery", campaign.gallery, "--out", photos)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--out {photos} lies among the pictures of {photos}" in result.stderr
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("options", "code", "reason"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,14 @@ def ads(
     report: Report[AdAnswer | Failure] = Json() if as_json else AdText()
     try:
         chosen = filters.parse(pairs)
-        drawings = Drawings(out, photos) if out else None
+        gallery = options.gallery_folder(folder, embedder)
+        drawings = Drawings(out, (*photos, *_one_of_each_folder(gallery))) if out else None
         with Recommender(**connection, embedder=embedder) as front, progress() as bar:
             run = _Ads(report, bar)
             run.expect(len(photos))
             try:
                 for answer in _ask(front, photos, customer, chosen, workers):
-                    run.take(answer, drawings, options.gallery_folder(folder, embedder))
+                    run.take(answer, drawings, gallery)
             except KeyboardInterrupt:
                 run.interrupted()
                 raise
@@ -109,6 +111,14 @@ class _Ads(Run[AdAnswer]):
             else:
                 drawing = self.draw(lambda: drawings.ad(answer, campaign))
         self.show(answer, drawing)
+
+
+def _one_of_each_folder(gallery: GalleryFolder) -> list[Path]:
+    """Campaign photos, one a folder: a drawing is not to take the place of any."""
+    with suppress(AdlensError):  # each answer will say what is wrong with the gallery
+        photos = map(Path, filter(None, gallery.paths().values()))
+        return list({photo.parent: photo for photo in photos}.values())
+    return []
 
 
 def _campaign_photo(name: str, models: Mapping[str, str], gallery: GalleryFolder) -> bytes:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 from uuid import uuid4
 
 import numpy as np
 
 from adlens.contract import GalleryCard, gallery_model
 from adlens.errors import BadRecord, DuplicateId, WrongEmbedder
-from adlens.galleries.records import Record, Vectors, check_attributes
-
-
-class _Photo(Protocol):
-    """What is known of a photo before its face is embedded."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def path(self) -> str | Path: ...
-    @property
-    def attributes(self) -> Mapping[str, str]: ...
+from adlens.galleries.records import PhotoLike, Record, Vectors, by_id, check_attributes
 
 
 @dataclass(frozen=True)
@@ -89,26 +77,20 @@ class Contents:
             WrongEmbedder: another embedder made the vectors that are here.
             BadRecord: the photos have too many attributes in all.
         """
-        new: dict[str, Record] = {}
+        new = by_id(records)
         dimension = self.vectors.shape[1]
-        for record in records:
-            if record.id in new:
-                raise DuplicateId(
-                    f"id '{record.id}' is that of two photos, {new[record.id].path} and {record.path}; "
-                    "give each an id of its own"
-                )
+        for record in new.values():
             if len(record.vector) != dimension:
                 raise WrongEmbedder(
                     f"photo '{record.id}': its vector has {len(record.vector)} numbers; those of a gallery "
                     f"of {self.embedder} have {dimension}"
                 )
-            new[record.id] = record
         if not new:
             return self
         self.check(new.values(), embedder_weights, replace_ids=replace_ids)
         return self.without(new.keys())._and(list(new.values()), embedder_weights)
 
-    def check(self, photos: Collection[_Photo], embedder_weights: str, *, replace_ids: bool) -> None:
+    def check(self, photos: Collection[PhotoLike], embedder_weights: str, *, replace_ids: bool) -> None:
         """Refuse photos that ``with_records`` would refuse whatever their vectors.
 
         Raises:
@@ -151,7 +133,7 @@ class Contents:
             raise BadRecord(f"the names of the attributes are too long to travel: {error}") from error
         return found
 
-    def _attributes_with(self, photos: Collection[_Photo]) -> tuple[str, ...]:
+    def _attributes_with(self, photos: Collection[PhotoLike]) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys([*self.attributes, *(name for each in photos for name in each.attributes)])
         )

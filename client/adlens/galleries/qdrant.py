@@ -15,7 +15,7 @@ from adlens import contract, filters
 from adlens.answers import Match
 from adlens.errors import BadFilter, DuplicateId, InvalidConfiguration, WrongEmbedder
 from adlens.filters import Filter
-from adlens.galleries.records import Record, Vectors
+from adlens.galleries.records import Record, Vectors, by_id
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -62,15 +62,12 @@ class QdrantGallery:
 
     def add(self, records: Iterable[Record], *, replace: bool = False) -> None:
         """See ``Gallery``."""
-        new: dict[str, Record] = {}
-        for record in records:
+        new = by_id(records)
+        for record in new.values():
             if len(record.vector) != self._dimension:
                 raise WrongEmbedder(
                     f"photo '{record.id}': its vector has {len(record.vector)} numbers, not {self._dimension}"
                 )
-            if record.id in new:
-                raise DuplicateId(f"id '{record.id}' is that of two photos; give each an id of its own")
-            new[record.id] = record
         if not replace and (known := self._known(new.keys())):
             raise DuplicateId(
                 f"id '{known[0]}' is in the gallery; to put the new photo in its place, replace it"

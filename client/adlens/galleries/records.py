@@ -5,14 +5,15 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from adlens import contract
 from adlens.answers import Match
-from adlens.errors import BadRecord
+from adlens.errors import BadRecord, DuplicateId
 from adlens.filters import Filter
 
 Vectors = npt.NDArray[np.float32]
@@ -54,6 +55,25 @@ class Record:
             )
 
 
+class PhotoLike(Protocol):
+    """What is known of a photo before its face is embedded."""
+
+    @property
+    def id(self) -> str:
+        """Unique and opaque."""
+
+    @property
+    def path(self) -> str | Path:
+        """Where it lies; for people."""
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What filters choose by."""
+
+
+_PhotoLike = TypeVar("_PhotoLike", bound=PhotoLike)
+
+
 class Gallery(Protocol):
     """Photos of faces that can be found by similarity."""
 
@@ -79,6 +99,23 @@ class Gallery(Protocol):
 
     def forget(self, ids: Collection[str]) -> int:
         """Remove the photos of these ids for good; the number of those that were there."""
+
+
+def by_id(photos: Iterable[_PhotoLike]) -> dict[str, _PhotoLike]:
+    """Find photos by their ids.
+
+    Raises:
+        DuplicateId: two have one.
+    """
+    found: dict[str, _PhotoLike] = {}
+    for photo in photos:
+        if photo.id in found:
+            raise DuplicateId(
+                f"id '{photo.id}' is that of two photos, {found[photo.id].path} and {photo.path}; "
+                "give each an id of its own"
+            )
+        found[photo.id] = photo
+    return found
 
 
 def check_id(text: str) -> None:
