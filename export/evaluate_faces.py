@@ -128,26 +128,24 @@ def main(
     except DatasetError as error:
         raise click.UsageError(str(error)) from error
     photos = [Photo(path.stem, path) for path in sorted({path for pair in read for path in (pair.a, pair.b)})]
-    connection = Connection(Endpoint(url))
     vectors, without_face, failures = {}, [], []
     try:
-        card = embedder_card(connection, embedder)
-        began = time.perf_counter()
-        answers = embed_many(connection, photos, card, workers)
-        for photo, answer in zip(
-            photos, tqdm(answers, total=len(photos), unit="picture", disable=None), strict=True
-        ):
-            if not isinstance(answer, Failure):
-                vectors[photo.path] = answer.vector
-            elif answer.kind == NoFace.__name__:
-                without_face.append(photo.path.name)
-            else:
-                failures.append(f"{answer.path}: {answer.message}")
-        took_s = time.perf_counter() - began
+        with Connection(Endpoint(url)) as connection:
+            card = embedder_card(connection, embedder)
+            began = time.perf_counter()
+            answers = embed_many(connection, photos, card, workers)
+            for photo, answer in zip(
+                photos, tqdm(answers, total=len(photos), unit="picture", disable=None), strict=True
+            ):
+                if not isinstance(answer, Failure):
+                    vectors[photo.path] = answer.vector
+                elif answer.kind == NoFace.__name__:
+                    without_face.append(photo.path.name)
+                else:
+                    failures.append(f"{answer.path}: {answer.message}")
+            took_s = time.perf_counter() - began
     except AdlensError as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        connection.close()
     for failure in failures:
         click.echo(f"error: {failure}", err=True)
     if not vectors:

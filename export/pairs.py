@@ -59,6 +59,8 @@ def _of_table(file: Path, lines: list[str], images: Path) -> Iterator[Pair]:
     for row in rows:
         if row["same"] not in seen:
             raise DatasetError(f"{file}, line {rows.line_num}: same is {row['same']!r}, not 0 or 1")
+        if not (row["a"] and row["b"]):
+            raise DatasetError(f"{file}, line {rows.line_num}: a or b is empty; name two pictures")
         yield Pair(images / row["a"], images / row["b"], row["same"] == "1", seen[row["same"]] % FOLDS)
         seen[row["same"]] += 1
 

@@ -63,6 +63,7 @@ def test_pairs_of_a_table_are_dealt_to_ten_folds_of_both_kinds(tmp_path: Path) -
         ("2\t1\nAnn\t1\t2\nBob\t1\tAnn\t2\nAnn\t1\t2\nAnn\t1\tAnn\t2\n", "Bob_0001.jpg, which is not there"),
         ("a,c,same\nx,y,1\n", "a, b and same are needed"),
         ("a,b,same\nAnn_0001.jpg,Ann_0002.jpg,yes\n", "line 2: same is 'yes', not 0 or 1"),
+        ("same,a,b\n1,Ann_0001.jpg\n", "line 2: a or b is empty; name two pictures"),
         ("a,b,same\nAnn_0001.jpg,Ann_0002.jpg,1\n", "each needs pairs of one person and of two"),
     ],
 )
@@ -116,3 +117,11 @@ def test_pairs_come_from_one_place(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert "name either --data lfw, or both --pairs and --images" in result.stderr
+
+
+def test_what_is_no_server_is_told_of(tmp_path: Path) -> None:
+    folder, table = pictures(tmp_path / "faces", "a.jpg", "b.jpg"), tmp_path / "pairs.csv"
+    table.write_text("a,b,same\n" + "a.jpg,b.jpg,1\na.jpg,b.jpg,0\n" * FOLDS)
+    result = CliRunner().invoke(main, ["--pairs", str(table), "--images", str(folder), "--url", "nowhere"])
+    assert result.exit_code == 1
+    assert "url 'nowhere'; give HOST:PORT" in result.stderr
