@@ -188,8 +188,7 @@ def match_faces_model(embedder: str) -> str:
 
 def filter_code(attribute: str, value: str) -> int:
     """What FILTER says for photos whose ``attribute`` is ``value``: never 0, signed, 64 bits."""
-    # The name of a folder, which may be a value, need not be UTF-8.
-    digest = hashlib.sha256(f"{attribute}={value}".encode(errors="surrogatepass")).digest()
+    digest = hashlib.sha256(f"{attribute}={value}".encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True) or 1
 
 

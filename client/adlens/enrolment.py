@@ -70,7 +70,7 @@ def find_photos(source: Path, attribute: str | None = None) -> list[Photo]:
         raise NoPictures(f"{source}: no photos; check the path")
     for photo in photos:
         check_id(photo.id)
-        check_attributes(photo.attributes)
+        check_attributes(photo.attributes, photo.attributes.values())
     return list(by_id(photos).values())
 
 

@@ -44,7 +44,7 @@ def encode(filter: Filter | None) -> npt.NDArray[np.int64]:  # noqa: A002
     """FILTER for one picture, int64 [1, MAX_CLAUSES, MAX_ALTERNATIVES]; of zeros where all may be found.
 
     Raises:
-        BadFilter: more attributes, or values of one, than travel; or none at all for one.
+        BadFilter: more attributes, or values of one, than travel; none at all for one; or no text.
     """
     clauses = alternatives(filter)
     if len(clauses) > contract.MAX_CLAUSES:
@@ -55,7 +55,12 @@ def encode(filter: Filter | None) -> npt.NDArray[np.int64]:  # noqa: A002
             raise BadFilter(
                 f"filter on {attribute}: {len(values)} values; give 1 to {contract.MAX_ALTERNATIVES}"
             )
-        codes[0, clause, : len(values)] = [contract.filter_code(attribute, value) for value in values]
+        try:
+            codes[0, clause, : len(values)] = [contract.filter_code(attribute, value) for value in values]
+        except UnicodeEncodeError as error:
+            raise BadFilter(
+                f"filter on {attribute!r}, {list(values)}: that is no UTF-8; correct it"
+            ) from error
     return codes
 
 

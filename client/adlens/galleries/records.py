@@ -46,7 +46,7 @@ class Record:
 
     def __post_init__(self) -> None:
         check_id(self.id)
-        check_attributes(self.attributes)
+        check_attributes(self.attributes, self.attributes.values())
         length = float(np.linalg.norm(self.vector))
         if self.vector.ndim != 1 or not abs(length - 1) <= _LENGTH_TOLERANCE:  # NaN is no number within
             raise BadRecord(
@@ -131,12 +131,15 @@ def check_id(text: str) -> None:
         raise BadRecord(f"id {text!r} has a character that is no text; remove it")
 
 
-def check_attributes(names: Collection[str]) -> None:
-    """Refuse attribute names that a filter or a table cannot hold.
+def check_attributes(names: Collection[str], values: Iterable[str] = ()) -> None:
+    """Refuse names and values of attributes that a filter or a table cannot hold.
 
     Raises:
-        BadRecord: there are too many, or one is empty, taken, or has an equals sign.
+        BadRecord: there are too many; a name is empty, taken, or has an equals sign; or one is no text.
     """
+    for text in (*names, *values):  # the name of a folder, say, need not be UTF-8
+        if any(unicodedata.category(character) == "Cs" for character in text):
+            raise BadRecord(f"attribute {text!r} has a character that is no text; rename it")
     if len(names) > MAX_ATTRIBUTES:
         raise BadRecord(
             f"{len(names)} attributes ({', '.join(names)}); a gallery has at most {MAX_ATTRIBUTES}"
