@@ -232,6 +232,8 @@ class Server:
             "--exit-on-error=true",
             "--strict-readiness=true",
             f"--exit-timeout-secs={STOP_TIMEOUT_S}",
+            # Each request kept for reuse would keep the room of the largest message that it has held.
+            "--grpc-infer-allocation-pool-size=0",
             f"--log-warning={str(level >= LOG_LEVELS.index('warning')).lower()}",
             f"--log-info={str(level >= LOG_LEVELS.index('info')).lower()}",
             f"--log-verbose={int(level >= LOG_LEVELS.index('verbose'))}",
