@@ -362,6 +362,15 @@ class TestUsage:
         assert result.exit_code == 2
         assert said in result.stderr
 
+    def test_no_gallery_is_made_where_none_is_served(
+        self, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        result = CliRunner().invoke(cli.main, ["gallery", "build", str(shop.photos), "--url", shop.url])
+        assert result.exit_code == 2
+        assert "model_repository/gallery is no gallery; name its folder with --gallery" in result.stderr
+        assert not list(tmp_path.iterdir())
+
     def test_rows_of_another_length_are_refused(self, shop: Shop, tmp_path: Path) -> None:
         for number, row in enumerate(["x", "x,y.jpg,red,more"]):
             table = tmp_path / f"{number}.csv"

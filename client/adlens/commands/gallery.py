@@ -226,6 +226,8 @@ def _enrol(
     """Embed the photos of ``source`` and publish them, with those that were there where to ``keep`` them."""
     report: Report[_Enrolled | Failure] = Json() if as_json else _Warnings()
     with _exit_codes(), _connect(connection) as server, progress() as bar:
+        if not folder.folder.is_dir():  # one made here would be searched by no server
+            raise InvalidConfiguration(f"{folder.folder} is no gallery; name its folder with --gallery")
         photos = find_photos(source, attribute)
         judge = embedder_card(server, embedder)
         folder.ensure(embedder, judge.dimension)
