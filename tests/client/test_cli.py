@@ -18,6 +18,7 @@ from PIL import Image
 from adlens import cli
 from tests.client.conftest import Album, Paint
 from tests.client.fake_triton import FakeTriton
+from tests.interrupts import heed_ctrl_c
 
 
 def run(triton: FakeTriton | None, *arguments: object, **environment: str) -> Result:
@@ -218,17 +219,12 @@ def test_results_are_printed_while_the_rest_is_still_running(triton: FakeTriton,
     assert process.returncode == 0
 
 
-def _heed_ctrl_c() -> None:
-    """A shell lets what it runs in the background ignore SIGINT, and the tests may run so."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_is_exit_code_130_and_says_how_far_the_run_came(triton: FakeTriton, paint: Paint) -> None:
     triton.delay_s = 0.3
     paths = [str(paint(f"{number}.jpg", "hat")) for number in range(20)]
     command = [sys.executable, "-m", "adlens.cli", "products", *paths, "--url", triton.url, "--workers", "1"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()

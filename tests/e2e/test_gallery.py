@@ -30,6 +30,7 @@ from server.errors import MissingModelError
 from server.launcher import ServerOptions
 from server.repository import choose, read_models
 from tests.e2e.pictures import TIMEOUT_S, astronauts
+from tests.interrupts import heed_ctrl_c
 from tests.server.callers import Callers
 from tests.server.launched import Launched, wait_until
 
@@ -225,7 +226,9 @@ class TestBuildAndAdd:
             "ADLENS_GALLERY": str(gallery.folder),
             "ADLENS_RETRIES": "0",
         }
-        with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c
+        ) as process:
             assert process.stdout is not None
             first = [json.loads(process.stdout.readline()) for _ in range(4)]
             if own:
