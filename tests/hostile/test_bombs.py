@@ -100,7 +100,7 @@ def test_bombs_leave_memory_as_it_was(
         return min(found)
 
     # Triton's own heap grows to its size over some hundred messages of 20 MiB.
-    for _ in range(25):
+    for _ in range(40):
         send_all()
     before = lowest()
     for _ in range(10):

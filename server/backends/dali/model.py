@@ -37,6 +37,7 @@ from server.backends.configuration import (
     parameter,
     version_folder,
 )
+from server.backends.heap import Heap
 from server.backends.isolation import BadRequestError, forgetful, run_isolated, run_together
 from server.backends.pulse import Pulse
 from server.backends.warmup import rehearse
@@ -88,12 +89,16 @@ class TritonPythonModel:
         self.absentees = Absentees(configuration)
         self.outputs = [entry["name"] for entry in configuration["output"]]
         self.split = pipeline.split_outputs(configuration)
+        self.heap = Heap()
         rehearse(configuration, folder.parent, self._answers)
+        self.heap.trim()
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request that somebody waits for, running as one batch all that pass the checks."""
         with self.pulse.beating():
-            return self.absentees.answer_others(requests, self._answers)
+            responses = self.absentees.answer_others(requests, self._answers)
+            self.heap.trim()
+            return responses
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         checked = [self._checked(request) for request in requests]
