@@ -66,7 +66,9 @@ bench-gallery: $(INSTALLED)  ## search of 200,000 photos beside numpy, and how a
 bench-embedding: models  ## 64 faces in one request beside the bare network on a batch of 64 chips
 	$(BIN)/python -m export.generated $(DEMO)/pictures
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model embed_dlib -- \
-		$(BIN)/python -m perf.embedding $(DEMO)/pictures
+		$(BIN)/python -m perf.embedding $(DEMO)/pictures --threads 1
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model embed_dlib -- \
+		$(BIN)/python -m perf.embedding $(DEMO)/pictures --threads 2
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock

@@ -1,12 +1,13 @@
 """Time of embedding 64 faces in one request, beside the bare network on a batch of 64 chips.
 
-Three ways take turns over the same faces, A B C A B C, so that a drifting machine harms all alike; each
-computes with one thread, and they must agree:
+Three ways take turns over the same faces, A B C A B C, so that a drifting machine harms all alike, and they
+must agree:
 
 * graph: the served graph in this process: align, embed a few at a time, scatter back;
 * network: what that graph embeds with, cut out of it, on all its chips at once;
 * served: the graph over gRPC, as one request to a running server, if one is given.
 
+The first two compute with the given number of threads, the server with what the model's configuration says.
 The faces are those of the given pictures, each repeated until it fills a canvas and all its slots. Not
 measured: decoding, detection, other requests at the same time.
 """
@@ -52,10 +53,10 @@ def read_model(name: str) -> onnx.ModelProto:
     return onnx.load(CHECKOUT / "model_repository" / name / "1" / "model.onnx")
 
 
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """``model``, ready to run in one thread."""
+def session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
+    """``model``, ready to run."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -120,7 +121,7 @@ def take_apart(model: onnx.ModelProto, feed: Feed) -> tuple[onnx.ModelProto, Flo
     return network, values
 
 
-def measure(feed: Feed, embedder: str, url: str | None, rounds: int) -> dict[str, Any]:
+def measure(feed: Feed, embedder: str, url: str | None, rounds: int, threads: int) -> dict[str, Any]:
     """Milliseconds of each way, and how they compare to the network alone, round by round.
 
     Raises:
@@ -129,7 +130,7 @@ def measure(feed: Feed, embedder: str, url: str | None, rounds: int) -> dict[str
     name = contract.embed_model(embedder)
     model = read_model(name)
     network, chips = take_apart(model, feed)
-    whole, alone = session(model), session(network)
+    whole, alone = session(model, threads), session(network, threads)
 
     def run_network() -> Floats:
         (found,) = alone.run(None, {network.graph.input[0].name: chips})
@@ -156,6 +157,7 @@ def measure(feed: Feed, embedder: str, url: str | None, rounds: int) -> dict[str
         "ratio_to_network": {way: round(statistics.median(each), 3) for way, each in ratios.items()},
         "ratios": {way: [round(ratio, 3) for ratio in each] for way, each in ratios.items()},
         "rounds": rounds,
+        "threads": threads,
         "load": round(os.getloadavg()[0], 2),
         "machine": machine(),
     }
@@ -182,13 +184,14 @@ def _take_turns(ways: dict[str, Callable[[], Floats]], rounds: int) -> dict[str,
 @click.option("--url", envvar="ADLENS_URL", help="Measure this server, too.")
 @click.option("--embedder", default=contract.EMBEDDER)
 @click.option("--rounds", type=click.IntRange(1), default=7)
-def main(folder: Path, url: str | None, embedder: str, rounds: int) -> None:
+@click.option("--threads", type=click.IntRange(1), default=1, help="Of the two ways in this process.")
+def main(folder: Path, url: str | None, embedder: str, rounds: int, threads: int) -> None:
     """Measure with faces of the first pictures in FOLDER and print the figures as JSON."""
     paths = list(pictures.find_pictures(folder))[:PICTURES]
     if len(paths) < PICTURES:
         raise click.UsageError(f"{folder}: {len(paths)} pictures, and {PICTURES} are needed")
     images = [pictures.open_upright(pictures.load(path)) for path in paths]
-    click.echo(json.dumps(measure(crowds(images), embedder, url, rounds), indent=2))
+    click.echo(json.dumps(measure(crowds(images), embedder, url, rounds, threads), indent=2))
 
 
 if __name__ == "__main__":

@@ -300,6 +300,10 @@ class TestSessionOptions:
         options = session_options(configuration(0, optimization={"graph": {"level": level}}))
         assert options.graph_optimization_level == getattr(onnxruntime.GraphOptimizationLevel, name)
 
+    def test_threads_that_wait_leave_the_processors_to_other_instances(self) -> None:
+        options = session_options(self.parameters(intra_op_thread_count="2"))
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
     def test_an_execution_mode_that_does_not_exist_is_refused(self) -> None:
         with pytest.raises(InvalidConfigurationError, match="execution_mode are 0 or 1 but got 7"):
             session_options(self.parameters(execution_mode="7"))
