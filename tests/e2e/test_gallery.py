@@ -313,6 +313,15 @@ class TestRemove:
         assert result.stderr == f"error: no photo 'nobody' in {shop.gallery.folder}\n"
         assert shop.gallery.read().ids == ("old-1",)
 
+    def test_machines_read_what_was_removed_and_what_was_not_there(self, shop: Shop) -> None:
+        result = shop.run("remove", "nobody", "old-1", "--json")
+        assert (result.exit_code, result.stderr) == (
+            1, f"error: no photo 'nobody' in {shop.gallery.folder}\n"
+        )  # fmt: skip
+        assert rows(result) == [
+            {"gallery": str(shop.gallery.folder), "removed": 1, "missing": ["nobody"], "photos": 2}
+        ]
+
     def test_ids_are_taken_as_they_stand(self, shop: Shop, tmp_path: Path) -> None:
         names = {" x": "spring-04.jpg", "x": "spring-06.jpg", "y": "spring-08.jpg", "../ä": "spring-10.jpg"}
         assert shop.run("add", shop.table(tmp_path / "more.csv", names)).exit_code == 0

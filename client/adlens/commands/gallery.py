@@ -54,6 +54,7 @@ _from_folder = click.option(
     "--attribute-from-folder", "attribute", envvar="ADLENS_ATTRIBUTE_FROM_FOLDER", metavar="NAME",
     help="The folder in which a photo lies is this attribute of it.",
 )  # fmt: skip
+_as_json = click.option("--json", "as_json", envvar="ADLENS_JSON", is_flag=True, help="One JSON object.")
 _replace = click.option(
     "--replace", envvar="ADLENS_REPLACE", is_flag=True, help="A photo takes the place of one with its id."
 )
@@ -97,10 +98,12 @@ def add(folder: Path | None, embedder: str, **rest: Any) -> None:  # noqa: ANN40
 @click.option("--ids-from", envvar="ADLENS_IDS_FROM", metavar="FILE",
               type=click.File(encoding="utf-8-sig", errors="surrogateescape"),
               help="Take further ids from there, one a line; - for standard input.")  # fmt: skip
+@_as_json
 @_gallery_options
 def remove(
     ids: tuple[str, ...],
     ids_from: IO[str] | None,
+    as_json: bool,
     folder: Path | None,
     embedder: str,
     connection: dict[str, Any],
@@ -111,12 +114,14 @@ def remove(
         raise click.UsageError("name the photos to remove: IDS, or --ids-from FILE")
     with _exit_codes(), _connect(connection) as server:
         held = options.gallery_folder(folder, embedder)
-        missing = wanted.keys() - held.paths().keys()
+        known = held.paths()
+        missing = [id_ for id_ in wanted if id_ not in known]
         removed = ServedGallery(held, server).forget(wanted.keys())
-        click.echo(f"{held.folder}: {removed} removed, {held.manifest().photos} photos left")
-    for id_ in wanted:
-        if id_ in missing:
-            click.echo(f"error: no photo '{id_}' in {held.folder}", err=True)
+        left = held.manifest().photos
+        found = {"gallery": str(held.folder), "removed": removed, "missing": missing, "photos": left}
+        click.echo(json.dumps(found) if as_json else f"{held.folder}: {removed} removed, {left} photos left")
+    for id_ in missing:
+        click.echo(f"error: no photo '{id_}' in {held.folder}", err=True)
     sys.exit(SOME_FAILED if missing else 0)
 
 
@@ -142,7 +147,7 @@ def list_(
 
 
 @gallery.command()
-@click.option("--json", "as_json", envvar="ADLENS_JSON", is_flag=True, help="One JSON object.")
+@_as_json
 @_gallery_options
 def stats(as_json: bool, folder: Path | None, embedder: str, connection: dict[str, Any]) -> None:
     """Show how many photos there are, of which attributes, and whether a server searches them."""
