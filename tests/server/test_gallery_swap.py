@@ -18,6 +18,7 @@ from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.records import Record
 from adlens.transport import Connection, Endpoint
+from server.galleries import FIRST_PAUSE_S
 from tests.server.callers import Callers
 from tests.server.launched import CHECKOUT, Launched, wait_until
 
@@ -113,6 +114,26 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(gallery: GalleryFolder,
         assert search(connection, 2)[0] == "person-2"
         publish(gallery, people(range(5)))
         assert wait_until(lambda: search(connection, 0)[2].photos == 5)
+
+
+def test_a_version_that_could_not_be_loaded_is_tried_again_and_complained_of_once(
+    gallery: GalleryFolder, server: Launched
+) -> None:
+    with Connection(Endpoint(server.until_ready(), retries=0)) as connection:
+        publish(gallery, people(range(3)))
+        assert wait_until(lambda: search(connection, 0)[2].photos == 3)
+        with gallery.locked():
+            vectors = gallery.publish(people(range(4))) / "vectors.bin"
+            content = vectors.read_bytes()
+            vectors.write_bytes(b"short")
+        assert wait_until(lambda: "cannot load version 3 of gallery" in server.said), server.said
+        with Callers(lambda: search(connection, 0)) as callers:
+            time.sleep(2 * FIRST_PAUSE_S)  # in which it is tried in vain once more
+            assert callers.wait_for_answers()
+        assert callers.failures == []
+        vectors.write_bytes(content)
+        assert wait_until(lambda: search(connection, 0)[2].photos == 4)
+    assert server.said.count("cannot load") == 1
 
 
 def test_a_gallery_that_has_changed_outlives_its_processes(gallery: GalleryFolder, server: Launched) -> None:
