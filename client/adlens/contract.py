@@ -40,6 +40,30 @@ And for the offer to a customer::
                                           much the offer raises the probability to buy, -1 to 1
     SCHEMA        uint8   [N, SCHEMA_BYTES] UTF-8 JSON, padded with spaces: features, categories, loyalty
 
+For the version of a picture that converts best::
+
+    WANTED        uint8   [N, V]          V = MAX_VARIANTS, in the order of the card's labels: 1 for each
+                                          variant that is to be judged, 0 for the others
+      vary_creative (of PIXELS and PICTURE_SIZE, see above)
+    VARIANT_LOGITS float32 [N, V, V]      of each variant, how much it looks like each kind; 0 where it is
+                                          not wanted, and behind the card's labels
+    CREATIVE_EMBEDDING float32 [N, E]     of the picture as it is, of length 1, E = CREATIVE_DIMENSION; 0
+                                          where the original is not wanted
+      alternates (with FILTER as above)
+    ALTERNATE_SCORES float32 [N, T]       cosine similarity of other pictures, as MATCH_SCORES
+    ALTERNATE_IDS  uint8  [N, T, B]       as MATCH_IDS
+    ALTERNATE_LOGITS float32 [N, T, V]    what VARIANT_LOGITS said of each as it is; 0 where there is none
+    ALTERNATE_COUNT int32 [N, 1]          pictures of the catalogue that pass the filter
+    CONTEXT        int32  [N, C]          places in the vocabulary of SCHEMA, in the order of CONTEXT_NAMES
+      conversion
+    VARIANT_CONVERSION float32 [N, V, G]  probability of each of G = len(TARGETS), in that order; NaN where
+                                          a place in CONTEXT is none of the vocabulary's
+    ALTERNATE_CONVERSION float32 [N, T, G] the same of the alternates
+      render_variants (of PIXELS and PICTURE_SIZE)
+    RENDERED       uint8  [N, V, S, S, 3] the variants to look at, RGB, each on a square canvas filled up with
+                                          the picture's own background; 0 behind the card's labels
+    RENDERED_BOXES int32  [N, V, 4]       x1, y1, x2, y2 of the picture on it
+
 Every learned leaf also answers with CARD, uint8 [N, CARD_BYTES]: UTF-8 JSON, padded with spaces, that
 says which labels the columns stand for, which weights answered and how far they can be trusted (see
 ``ModelCard``). It is a tensor, not model metadata, so that an answer and its provenance cannot drift
@@ -82,6 +106,16 @@ MAX_ALTERNATIVES: Final = 4
 MAX_FEATURES: Final = 64
 MAX_OFFERS: Final = 8
 SCHEMA_BYTES: Final = 16 * 1024
+MAX_VARIANTS: Final = 8
+"""Variants of a picture, ``V``, and kinds that a network tells apart."""
+CREATIVE_DIMENSION: Final = 512
+"""Of CREATIVE_EMBEDDING, ``E``."""
+CONTEXT_NAMES: Final = ("campaign_type", "industry", "type")
+"""What a campaign is described by; ``type`` is the kind of product, such as the wearer of a shoe."""
+TARGETS: Final = ("open_rate", "click_through", "abandoned_cart", "unsubscribed")
+LOWER_IS_BETTER: Final = frozenset({"abandoned_cart", "unsubscribed"})
+ORIGINAL: Final = "original"
+"""Label of the variant that is the picture as it came."""
 LANDMARK_NAMES: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """Landmarks in wire order; left and right as seen by the viewer."""
 
@@ -102,6 +136,18 @@ MATCH_COUNT: Final = "MATCH_COUNT"
 CUSTOMER: Final = "CUSTOMER"
 UPLIFT: Final = "UPLIFT"
 SCHEMA: Final = "SCHEMA"
+WANTED: Final = "WANTED"
+VARIANT_LOGITS: Final = "VARIANT_LOGITS"
+CREATIVE_EMBEDDING: Final = "CREATIVE_EMBEDDING"
+ALTERNATE_SCORES: Final = "ALTERNATE_SCORES"
+ALTERNATE_IDS: Final = "ALTERNATE_IDS"
+ALTERNATE_LOGITS: Final = "ALTERNATE_LOGITS"
+ALTERNATE_COUNT: Final = "ALTERNATE_COUNT"
+CONTEXT: Final = "CONTEXT"
+VARIANT_CONVERSION: Final = "VARIANT_CONVERSION"
+ALTERNATE_CONVERSION: Final = "ALTERNATE_CONVERSION"
+RENDERED: Final = "RENDERED"
+RENDERED_BOXES: Final = "RENDERED_BOXES"
 CARD: Final = "CARD"
 
 # Models.
@@ -109,11 +155,21 @@ DECODE: Final = "decode"
 DETECT_FACES: Final = "detect_faces"
 RECOMMEND_PRODUCTS: Final = "recommend_products"
 UPLIFT_OFFER: Final = "uplift_offer"
+VARY_CREATIVE: Final = "vary_creative"
+ALTERNATES: Final = "alternates"
+CONVERSION: Final = "conversion"
+OPTIMISE_CREATIVE: Final = "optimise_creative"
+RENDER_VARIANTS: Final = "render_variants"
+RENDER_CREATIVE: Final = "render_creative"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
 
 GALLERY_MANIFEST: Final = "gallery.json"
 """In every version folder of a gallery, and of no other model."""
+GALLERY_TABLE: Final = "photos.csv"
+"""There, too: of a version's files the one that no server reads."""
+GALLERY_DAMAGED: Final = ".damaged-"
+"""With the number of a version behind it, the name by which a server sets a damaged one aside."""
 
 # Limits on a picture, checked by ``adlens.jpeg`` at the client and again before the decoder.
 MAX_IMAGE_BYTES: Final = 20 * 1024 * 1024
@@ -237,6 +293,18 @@ TENSORS: Final = {
     CUSTOMER: Tensor("FP32", (MAX_FEATURES,)),
     UPLIFT: Tensor("FP32", (MAX_OFFERS,)),
     SCHEMA: Tensor("UINT8", (SCHEMA_BYTES,)),
+    WANTED: Tensor("UINT8", (MAX_VARIANTS,)),
+    VARIANT_LOGITS: Tensor("FP32", (MAX_VARIANTS, MAX_VARIANTS)),
+    CREATIVE_EMBEDDING: Tensor("FP32", (CREATIVE_DIMENSION,)),
+    ALTERNATE_SCORES: Tensor("FP32", (MATCHES,)),
+    ALTERNATE_IDS: Tensor("UINT8", (MATCHES, ID_BYTES)),
+    ALTERNATE_LOGITS: Tensor("FP32", (MATCHES, MAX_VARIANTS)),
+    ALTERNATE_COUNT: Tensor("INT32", (1,)),
+    CONTEXT: Tensor("INT32", (len(CONTEXT_NAMES),)),
+    VARIANT_CONVERSION: Tensor("FP32", (MAX_VARIANTS, len(TARGETS))),
+    ALTERNATE_CONVERSION: Tensor("FP32", (MATCHES, len(TARGETS))),
+    RENDERED: Tensor("UINT8", (MAX_VARIANTS, CANVAS, CANVAS, 3)),
+    RENDERED_BOXES: Tensor("INT32", (MAX_VARIANTS, 4)),
     CARD: Tensor("UINT8", (CARD_BYTES,)),
 }
 """Every tensor of the leaves; ensembles give some out under names of their own."""
@@ -292,6 +360,29 @@ MODELS: Final = {
     match_faces_model(EMBEDDER): match_faces_signature(EMBEDDER, EMBEDDERS[EMBEDDER]),
     UPLIFT_OFFER: Signature(_some(CUSTOMER), _some(UPLIFT, CARD, SCHEMA)),
 }
+CREATIVE_MODELS: Final = {
+    VARY_CREATIVE: Signature(
+        _some(PIXELS, PICTURE_SIZE, WANTED), _some(VARIANT_LOGITS, CREATIVE_EMBEDDING, CARD)
+    ),
+    ALTERNATES: Signature(
+        _some(CREATIVE_EMBEDDING, FILTER),
+        _some(ALTERNATE_SCORES, ALTERNATE_IDS, ALTERNATE_LOGITS, ALTERNATE_COUNT, CARD),
+    ),
+    CONVERSION: Signature(
+        _some(VARIANT_LOGITS, ALTERNATE_LOGITS, CONTEXT),
+        _some(VARIANT_CONVERSION, ALTERNATE_CONVERSION, CARD, SCHEMA),
+    ),
+    OPTIMISE_CREATIVE: Signature(
+        _some(IMAGE, WANTED, FILTER, CONTEXT),
+        _some(
+            PICTURE_SIZE, VARIANT_LOGITS, CREATIVE_EMBEDDING, ALTERNATE_SCORES, ALTERNATE_IDS,
+            ALTERNATE_LOGITS, ALTERNATE_COUNT, VARIANT_CONVERSION, ALTERNATE_CONVERSION, SCHEMA,
+        )
+        | {card_output(model): TENSORS[CARD] for model in (VARY_CREATIVE, ALTERNATES, CONVERSION)},
+    ),
+    RENDER_VARIANTS: Signature(_some(PIXELS, PICTURE_SIZE), _some(RENDERED, RENDERED_BOXES, CARD)),
+    RENDER_CREATIVE: Signature(_some(IMAGE), _some(RENDERED, RENDERED_BOXES, CARD)),
+}  # fmt: skip
 """What every model of this repository takes and gives; other embedders bring three models each."""
 
 
