@@ -5,6 +5,7 @@
     ServerError
     ├── MissingPackageError    the environment lacks what the server runs on
     ├── MissingModelError      a repository or model is not there, or its weights are not built
+    ├── DamagedGalleryError    a gallery's files are not what was written, and no former one can be served
     ├── AddressError           a port is in use, or the address is not one of this machine
     ├── CertificateError       a TLS file cannot be read, or is none
     └── TritonFailedError      tritonserver or a model process ended, or does not answer as it must
@@ -23,6 +24,10 @@ class MissingPackageError(ServerError):
 
 class MissingModelError(ServerError):
     """A repository or model is not there, or its weights are not built."""
+
+
+class DamagedGalleryError(ServerError):
+    """A gallery's files are not what was written, and no former version can be served."""
 
 
 class AddressError(ServerError):

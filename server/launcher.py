@@ -9,6 +9,7 @@ As a library, from a thread that outlives the server::
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,9 +31,10 @@ from tritonclient.utils import InferenceServerException
 
 from server import assembly, bound, leftovers
 from server.canary import Canary
+from server.damage import set_damaged_aside
 from server.errors import AddressError, TritonFailedError
 from server.galleries import GalleryWatch
-from server.repository import Model, choose, read_models
+from server.repository import Model, choose, read_models, with_steps
 from server.vitals import Vitals
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
@@ -99,8 +101,17 @@ class Server:
         first_song_s: of these, the seconds that the canary took.
     """
 
-    def __init__(self, options: ServerOptions | None = None) -> None:
+    def __init__(
+        self, options: ServerOptions | None = None, report: Callable[[str], None] = logging.warning
+    ) -> None:
+        """Prepare.
+
+        Args:
+            options: what to serve, and where.
+            report: is told, a line each, of galleries that are damaged and of what is served instead.
+        """
         self.options = options or ServerOptions()
+        self._report = report
         self.name = leftovers.new_name()
         self.models: Mapping[str, Model] = {}
         self.ready_s = self.first_song_s = 0.0
@@ -160,6 +171,7 @@ class Server:
         Raises:
             MissingPackageError: the environment lacks the server.
             MissingModelError: a model or its weights are missing.
+            DamagedGalleryError: no version of a gallery is what was written.
             AddressError: a port is in use, or the host is not this machine.
             TritonFailedError: Triton ended, or a model does not run; with the end of Triton's log.
         """
@@ -179,7 +191,9 @@ class Server:
         installation = assembly.Installation.find()
         self.options = options = _with_free_ports(self.options)
         repositories = tuple(path.resolve() for path in options.repositories)
-        self.models = choose(read_models(repositories, options.profile), options.models)
+        models = read_models(repositories, options.profile)
+        set_damaged_aside(with_steps(models, options.models).values(), self._report)
+        self.models = choose(models, options.models)
         self.galleries = GalleryWatch(self.models)
         leftovers.clear_abandoned()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{self.name}-")

@@ -7,14 +7,14 @@ table in a log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from adlens.contract import GALLERY_MANIFEST
+from adlens.contract import GALLERY_MANIFEST, MATCH_IDS
 from server.errors import MissingModelError
 
 DEFAULT_FILES = {"onnxruntime": ("model.onnx",), "dali": ("model.dali", "dali.py"), "python": ("model.py",)}
@@ -97,7 +97,10 @@ class Model:
     @property
     def is_gallery(self) -> bool:
         """Whether its versions are users' data, which change while it is served."""
-        return any((version / GALLERY_MANIFEST).exists() for version in self.versions)
+        if any((version / GALLERY_MANIFEST).exists() for version in self.numbered):
+            return True
+        # One that has lost its manifest is no other model for that.
+        return not self.is_ensemble and any(tensor.name == MATCH_IDS for tensor in self.configuration.output)
 
     @property
     def is_built(self) -> bool:
@@ -159,11 +162,11 @@ def read_configuration(file: Path) -> model_config_pb2.ModelConfig:
         raise MissingModelError(f"{file} is no Triton model configuration: {error}") from error
 
 
-def choose(models: dict[str, Model], names: Sequence[str]) -> dict[str, Model]:
+def with_steps(models: Mapping[str, Model], names: Sequence[str]) -> dict[str, Model]:
     """The models of these names and the steps of those that are ensembles; all without names.
 
     Raises:
-        MissingModelError: a name is in no repository, or a model's weights are not built.
+        MissingModelError: a name is in no repository.
     """
     waiting, chosen = list(names or models), dict[str, Model]()
     while waiting:
@@ -173,6 +176,16 @@ def choose(models: dict[str, Model], names: Sequence[str]) -> dict[str, Model]:
         if name not in chosen:
             chosen[name] = models[name]
             waiting.extend(models[name].steps)
+    return chosen
+
+
+def choose(models: Mapping[str, Model], names: Sequence[str]) -> dict[str, Model]:
+    """As ``with_steps``, of models that can be served.
+
+    Raises:
+        MissingModelError: a name is in no repository, or a model's weights are not built.
+    """
+    chosen = with_steps(models, names)
     missing = [model for model in chosen.values() if not model.is_built]
     if missing:
         listed = ", ".join(model.name for model in missing)

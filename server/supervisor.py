@@ -50,7 +50,7 @@ class Supervisor:
         """
         self._options = replace(options, private=True)
         self.door = Door(door)
-        self.server = Server(self._options)
+        self.server = Server(self._options, report)
         self.restarts = 0
         self._report = report
         self._singer = ThreadPoolExecutor(1, thread_name_prefix="canary")
@@ -150,7 +150,7 @@ class Supervisor:
             time.sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s or 1.0, LONGEST_PAUSE_S)
             self.restarts += 1
-            self.server = Server(self._options)
+            self.server = Server(self._options, self._report)
             failure = self._start_again()
         self._open()
         self._report(f"serving again after {time.monotonic() - began:.1f} s")

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from adlens import contract
-from adlens.contract import GalleryCard
-from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
-from adlens.galleries.records import Record
 from adlens.transport import Connection, Endpoint
 from server.galleries import FIRST_PAUSE_S
 from tests.server.callers import Callers
-from tests.server.launched import CHECKOUT, Launched, wait_until
+from tests.server.launched import Launched, wait_until
+from tests.server.people import add_gallery, people, publish, search
 
-DIMENSION = contract.EMBEDDERS["dlib"]
 TOKEN = "open sesame"  # noqa: S105 - opens a server of these tests only
-Launch = Callable[..., Launched]
 
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> GalleryFolder:
     """An empty gallery in a repository of its own."""
-    folder = tmp_path / "repository" / "gallery"
-    folder.mkdir(parents=True)
-    shutil.copy(CHECKOUT / "model_repository" / "gallery" / "config.pbtxt", folder)
-    found = GalleryFolder(folder)
-    assert found.ensure("dlib", DIMENSION)
-    return found
+    return add_gallery(tmp_path / "repository")
 
 
 @pytest.fixture
@@ -45,38 +33,6 @@ def server(gallery: GalleryFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     launched = Launched("--model-repository", str(gallery.folder.parent))
     yield launched
     launched.kill()
-
-
-def person(number: int) -> Record:
-    """Always the same vector for the same number."""
-    vector = np.random.default_rng(number).standard_normal(DIMENSION).astype(np.float32)
-    return Record(f"person-{number}", vector / np.linalg.norm(vector))
-
-
-def people(numbers: range) -> Contents:
-    return Contents.empty("dlib", DIMENSION).with_records(map(person, numbers), "w1", replace_ids=False)
-
-
-def search(connection: Connection, number: int) -> tuple[str, float, GalleryCard]:
-    """Id and similarity of who is most similar to the person of that number, and the card."""
-    faces = np.zeros((1, contract.MAX_FACES, DIMENSION), np.float32)
-    faces[0, 0] = person(number).vector
-    answer = connection.infer(
-        contract.gallery_model("dlib"),
-        {
-            contract.FACE_EMBEDDING: faces,
-            contract.FACE_COUNT: np.ones((1, 1), np.int32),
-            contract.FILTER: np.zeros((1, contract.MAX_CLAUSES, contract.MAX_ALTERNATIVES), np.int64),
-        },
-    ).outputs
-    name = answer[contract.MATCH_IDS][0, 0, 0].tobytes().rstrip(b"\0").decode()
-    card = GalleryCard.from_bytes(answer[contract.CARD].tobytes())
-    return name, float(answer[contract.MATCH_SCORES][0, 0, 0]), card
-
-
-def publish(gallery: GalleryFolder, contents: Contents) -> None:
-    with gallery.locked():
-        gallery.publish(contents)
 
 
 def test_five_changes_under_load_and_no_call_fails(gallery: GalleryFolder, server: Launched) -> None:

@@ -3,7 +3,8 @@
 A version holds ``model.onnx`` (see ``graph.py``), the big arrays in files of their own, ``photos.csv`` and
 the manifest ``gallery.json`` with the checksum of each. It is written under another name and renamed when
 all of it is on the disk, so that there is either all of it or none. An older version is overwritten with
-zeros before it is unlinked: what was removed is in no file any longer.
+zeros before it is unlinked: what was removed is in no file any longer. One that a server has found damaged
+and set aside goes likewise, and its number is not given again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from adlens.galleries.records import COLUMNS
 FORMAT: Final = 1
 FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
 """Initializers of the graph that lie in files of their own."""
-_TABLE: Final = "photos.csv"
+_TABLE: Final = contract.GALLERY_TABLE
 _ANY_NAME: Final = "surrogatepass"
 """How the table takes names of files, which need not be UTF-8."""
 _LOCK, _UNFINISHED, _DISCARDED = ".lock", ".new-", ".old-"
@@ -159,7 +160,9 @@ class GalleryFolder:
             InvalidConfiguration: the package ``onnx`` is missing.
             GalleryError: the disk does not take it.
         """
-        number = max((int(version.name) for version in self.versions()), default=0) + 1
+        given = [*self.versions(), *self._set_aside()]
+        numbers = (int(version.name.removeprefix(contract.GALLERY_DAMAGED)) for version in given)
+        number = max(numbers, default=0) + 1
         try:
             temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
             try:
@@ -185,12 +188,20 @@ class GalleryFolder:
             GalleryError: one cannot be wiped.
         """
         deadline = time.monotonic() + timeout_s
-        for version in self.versions()[1:]:
+        for version in self._not_newest():
             while _is_mapped(version / FILES["vectors"]) and time.monotonic() < deadline:
                 time.sleep(0.05)
             if not _is_mapped(version / FILES["vectors"]):
                 _wipe_folder(version.rename(self.folder / f"{_DISCARDED}{version.name}"))
-        return self.versions()[1:]
+        return self._not_newest()
+
+    def _not_newest(self) -> list[Path]:
+        return [*self.versions()[1:], *self._set_aside()]
+
+    def _set_aside(self) -> list[Path]:
+        """Versions that a server has found damaged."""
+        found = self.folder.glob(f"{contract.GALLERY_DAMAGED}[1-9]*")
+        return [entry for entry in found if entry.name.removeprefix(contract.GALLERY_DAMAGED).isdigit()]
 
 
 def wipe(file: Path) -> None:
@@ -224,6 +235,8 @@ def _is_mapped(file: Path) -> bool:
 
     By ``/proc/PID/maps`` (proc_pid_maps(5)); by inode, as a container sees it under another path.
     """
+    if not file.exists():  # damaged
+        return False
     region = re.compile(rf" {file.stat().st_ino} .*/{re.escape(file.name)}$".encode(), re.MULTILINE)
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
