@@ -1,15 +1,11 @@
 """The uplift model as one ONNX graph: CUSTOMER -> one-hot categories -> trees -> UPLIFT, CARD, SCHEMA.
 
 All boosters stand in one TreeEnsembleRegressor, a target each; a sigmoid makes probabilities of the
-targets, and one matrix product makes uplift of the probabilities. The trees are read from XGBoost's own
-JSON (https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html, "JSON Schema"); the
-operator is that of ai.onnx.ml 3, so that the older ONNX Runtimes in containers know it (1.19.2 was tried).
+targets, and one matrix product makes uplift of the probabilities.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,17 +20,14 @@ from torch import Tensor
 
 from adlens import contract
 from adlens.customers import Category, Schema
-from export.graph import OPSET, Manifest, Signature, write_graph
+from export.graph import Manifest, Signature, write_graph
+from export.trees import IR, OPSETS, tree_node
 from export.uplift.learners import Floats, UpliftModel, expansion
 
 TOLERANCE: Final = 1e-5
 """Largest absolute difference between XGBoost and ONNX Runtime, on uplift."""
 SIGNATURE: Final = Signature((contract.CUSTOMER,), (contract.UPLIFT, contract.CARD, contract.SCHEMA))
-_TREES_OPSET: Final = 3
-_IR: Final = 10
-"""What torch's exporter writes as well, and ONNX Runtime 1.18 reads."""
 _BATCH: Final = "batch"
-_LEAF: Final = -1
 _JUDGED: Final = 2048
 """Customers on whom the graph is held against XGBoost."""
 
@@ -105,7 +98,7 @@ def to_onnx(model: UpliftModel, card: contract.ModelCard, schema: Schema) -> byt
         node("Equal", ["taken", "value"], ["is_value"]),
         node("Cast", ["is_value"], ["one_hot"], to=TensorProto.FLOAT),
         node("Where", ["is_number", "taken", "one_hot"], ["expanded"]),
-        node("TreeEnsembleRegressor", ["expanded"], ["margins"], domain="ai.onnx.ml", **_trees(model)),
+        tree_node(model.boosters, "expanded", "margins"),
         node("Sigmoid", ["margins"], ["probabilities"]),
         node("MatMul", ["probabilities", "weights"], ["weighted"]),
         node("Add", ["weighted", "constant"], [contract.UPLIFT]),
@@ -125,51 +118,9 @@ def to_onnx(model: UpliftModel, card: contract.ModelCard, schema: Schema) -> byt
         ],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _TREES_OPSET)]
-    made = helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="adlens")
+    made = helper.make_model(graph, opset_imports=OPSETS, ir_version=IR, producer_name="adlens")
     onnx.checker.check_model(made)
     return bytes(made.SerializeToString())
-
-
-def _trees(model: UpliftModel) -> Mapping[str, Any]:
-    """All trees as attributes of a TreeEnsembleRegressor; a booster's leaves add to its own target."""
-    nodes: list[tuple[int, int, int, float, bytes, int, int, int]] = []
-    leaves: list[tuple[int, int, int, float]] = []
-    number = 0
-    for target, booster in enumerate(model.boosters):
-        for tree in _read_trees(booster):
-            columns = ("left_children", "right_children", "split_indices", "split_conditions", "default_left")
-            for place, (left, right, feature, value, missing) in enumerate(
-                zip(*(tree[column] for column in columns), strict=True)
-            ):
-                if left == _LEAF:
-                    nodes.append((number, place, 0, 0.0, b"LEAF", 0, 0, 0))
-                    leaves.append((number, place, target, value))
-                else:
-                    # XGBoost goes to the left where the feature is below the value.
-                    nodes.append((number, place, feature, value, b"BRANCH_LT", left, right, missing))
-            number += 1
-    node_columns = (
-        "treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids",
-        "missing_value_tracks_true",
-    )  # fmt: skip
-    leaf_columns = ("treeids", "nodeids", "ids", "weights")
-    return {
-        **{
-            f"nodes_{name}": column
-            for name, column in zip(node_columns, zip(*nodes, strict=True), strict=True)
-        },
-        **{
-            f"target_{name}": column
-            for name, column in zip(leaf_columns, zip(*leaves, strict=True), strict=True)
-        },
-        "n_targets": len(model.boosters),
-    }
-
-
-def _read_trees(booster: xgboost.Booster) -> list[dict[str, Any]]:
-    model = json.loads(bytes(booster.save_raw("json")))["learner"]
-    return list(model["gradient_booster"]["model"]["trees"])
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:
