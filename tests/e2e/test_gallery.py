@@ -197,13 +197,20 @@ class TestBuildAndAdd:
         assert "'old-1' is in the gallery, of" in result.stderr
         assert shop.gallery.read().digest == before
 
-    def test_too_many_attributes_are_refused_before_any_photo_is_sent(
-        self, shop: Shop, tmp_path: Path
+    @pytest.mark.parametrize(
+        ("names", "said"),
+        [
+            ([f"a{number}" for number in range(8)], "9 attributes (campaign, a0"),
+            (["long" * 600], "the names of the attributes are too long to travel, rename them"),
+        ],
+    )
+    def test_too_many_or_too_long_attributes_are_refused_before_any_photo_is_sent(
+        self, shop: Shop, tmp_path: Path, names: list[str], said: str
     ) -> None:
-        table = shop.table(tmp_path / "t.csv", {"x": "spring-04.jpg"}, **{f"a{n}": "" for n in range(8)})
+        table = shop.table(tmp_path / "t.csv", {"x": "spring-04.jpg"}, **dict.fromkeys(names, ""))
         result = shop.run("add", table, "--json")
         assert (result.exit_code, result.stdout) == (1, "")
-        assert "9 attributes (campaign, a0" in result.stderr
+        assert said in result.stderr
 
     def test_a_photo_is_replaced_where_that_is_asked_for(self, shop: Shop, tmp_path: Path) -> None:
         new = shop.table(tmp_path / "new.csv", {"old-1": "spring-06.jpg"}, campaign="new")

@@ -75,7 +75,7 @@ class Contents:
         Raises:
             DuplicateId: two have one id, or one's is here and not to be replaced.
             WrongEmbedder: another embedder made the vectors that are here.
-            BadRecord: the photos have too many attributes in all.
+            BadRecord: the photos have too many attributes in all, or with too long names.
         """
         new = by_id(records)
         dimension = self.vectors.shape[1]
@@ -96,7 +96,7 @@ class Contents:
         Raises:
             DuplicateId: an id is here and not to be replaced.
             WrongEmbedder: another embedder made the vectors that are here.
-            BadRecord: the photos have too many attributes in all.
+            BadRecord: the photos have too many attributes in all, or with too long names.
         """
         paths = {photo.id: photo.path for photo in photos}
         known = [row for row, id_ in enumerate(self.ids) if id_ in paths]
@@ -110,12 +110,21 @@ class Contents:
                 f"the gallery's vectors were made by {self.embedder} with weights {self.embedder_weights}, "
                 f"and these are made with weights {embedder_weights}; build the gallery anew"
             )
-        check_attributes(self._attributes_with(photos))
+        attributes = self._attributes_with(photos)
+        check_attributes(attributes)
+        count = len(self.ids) - len(known) + len(paths)
+        card = replace(self.card, embedder_weights=embedder_weights, photos=count, attributes=attributes)
+        try:
+            card.to_bytes()
+        except ValueError as error:
+            raise BadRecord(
+                f"the names of the attributes are too long to travel, rename them: {error}"
+            ) from error
 
     def _and(self, records: list[Record], embedder_weights: str) -> Self:
         names = self._attributes_with(records)
         lacking = ("",) * (len(names) - len(self.attributes))
-        found = replace(
+        return replace(
             self,
             embedder_weights=embedder_weights,
             vectors=np.concatenate([self.vectors, np.stack([each.vector for each in records])]).astype(
@@ -127,11 +136,6 @@ class Contents:
             values=tuple(values + lacking for values in self.values)
             + tuple(tuple(each.attributes.get(name, "") for name in names) for each in records),
         )
-        try:
-            found.card.to_bytes()
-        except ValueError as error:
-            raise BadRecord(f"the names of the attributes are too long to travel: {error}") from error
-        return found
 
     def _attributes_with(self, photos: Collection[PhotoLike]) -> tuple[str, ...]:
         return tuple(
