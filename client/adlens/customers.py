@@ -7,13 +7,12 @@ record has, which categories are known and which numbers are usual.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,63 +20,10 @@ import numpy.typing as npt
 from adlens import contract
 from adlens.answers import rounded
 from adlens.errors import BadCustomer
-
-_SHOWN: Final = 8
-"""Known names listed in a message, and faults of one record told at once."""
-_LARGEST: Final = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True)
-class Number:
-    """A feature that is a number; ``low`` to ``high`` were seen in training."""
-
-    name: str
-    low: float
-    high: float
-
-    def encode(self, value: object) -> float:
-        """The number itself.
-
-        Raises:
-            ValueError: it is none that fits float32.
-        """
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise ValueError(f"{_brief(value)} is no number; one such as {self.low:g} is needed")
-        # A comparison and no conversion first: Python's integers have no largest one. NaN fails it too.
-        if not -_LARGEST <= value <= _LARGEST:
-            raise ValueError(f"{_brief(value)} is not finite, or too large for 32 bits")
-        return float(value)
-
-    def to_json(self) -> dict[str, Any]:
-        """As in SCHEMA."""
-        return {"name": self.name, "low": self.low, "high": self.high}
-
-
-@dataclass(frozen=True)
-class Category:
-    """A feature that is one of the texts ``values``; on the wire, the place among them."""
-
-    name: str
-    values: tuple[str, ...]
-
-    def encode(self, value: object) -> float:
-        """Its place.
-
-        Raises:
-            ValueError: it is none of the known texts.
-        """
-        if not isinstance(value, str):
-            raise ValueError(f"{_brief(value)} is no text; {_known(self.values)}")
-        if value not in self.values:
-            raise ValueError(f"unknown {_brief(value)}{_guess(value, self.values)}; {_known(self.values)}")
-        return float(self.values.index(value))
-
-    def to_json(self) -> dict[str, Any]:
-        """As in SCHEMA."""
-        return {"name": self.name, "values": list(self.values)}
-
-
-Feature = Number | Category
+from adlens.features import SHOWN, brief, guess, listed
+from adlens.features import Category as Category
+from adlens.features import Feature as Feature
+from adlens.features import Number as Number
 
 
 @dataclass(frozen=True)
@@ -181,8 +127,8 @@ class Schema:
             except ValueError as error:
                 faults.append(f"{feature.name}: {error}")
         if faults:
-            more = f"; and {len(faults) - _SHOWN} more faults" if len(faults) > _SHOWN else ""
-            raise BadCustomer(f"customer: {'; '.join(faults[:_SHOWN])}{more}")
+            more = f"; and {len(faults) - SHOWN} more faults" if len(faults) > SHOWN else ""
+            raise BadCustomer(f"customer: {'; '.join(faults[:SHOWN])}{more}")
         return row
 
     def unusual(self, customer: Mapping[str, object]) -> Iterator[str]:
@@ -206,9 +152,9 @@ class Schema:
         missing = [name for name in names if name not in customer]
         for name in customer:
             if name not in names:
-                yield f"unknown feature {_brief(name)}{_guess(str(name), missing or names)}"
+                yield f"unknown feature {brief(name)}{guess(str(name), missing or names)}"
         if missing:
-            yield f"missing {_listed(missing, limit=len(missing))}"
+            yield f"missing {listed(missing, limit=len(missing))}"
 
 
 @dataclass(frozen=True)
@@ -285,23 +231,3 @@ def _loyalty(raw: Mapping[str, Any]) -> Loyalty:
     if not 0 <= stayed <= customers or not customers:
         raise ValueError(f"loyalty of {stayed} among {customers} customers")
     return Loyalty(str(raw["manufacturer"]), customers, stayed, float(raw["low"]), float(raw["high"]))
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _guess(name: str, known: Sequence[str]) -> str:
-    by_case = {each.casefold(): each for each in known}
-    found = difflib.get_close_matches(name.casefold(), by_case, n=1)
-    return f", did you mean {by_case[found[0]]!r}?" if found else ""
-
-
-def _known(names: Sequence[str]) -> str:
-    return f"known: {_listed(names)}"
-
-
-def _listed(names: Sequence[str], limit: int = _SHOWN) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

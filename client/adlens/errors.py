@@ -8,6 +8,7 @@
     |   |-- BadImage               what was given is no picture that can be read
     |   |   `-- TooLarge           more pixels, bytes or scans than the limits of adlens.contract
     |   |-- BadCustomer            a customer's record does not fit the offer model's schema
+    |   |-- BadContext             a campaign, or a target, that the conversion model does not know
     |   |-- BadFilter              a choice of photos that the gallery, or FILTER, cannot express
     |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
     |   |-- NoFace                 a photo in which no face was found, for a gallery of faces
@@ -78,6 +79,12 @@ class TooLarge(BadImage):
 
 class BadCustomer(CallerError):
     """A customer's record cannot be read, or does not fit the offer model's schema."""
+
+
+class BadContext(CallerError):
+    """A campaign's context has a value that the conversion model does not know, or its target is none."""
+
+    ends_run = True
 
 
 class BadFilter(CallerError):
