@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adlens import contract, customers
 from adlens.customers import Schema
-from export import trees, uplift
+from export import tables, trees, uplift
 from export.datasets import DatasetError
 from export.uplift import evaluation, learners, telecom
 from export.uplift.evaluation import Judgement
@@ -147,8 +147,8 @@ def load() -> tuple[UpliftModel, Schema, UpliftStory]:
 
 def sources() -> list[Path]:
     """Files on which what ``load`` gives depends."""
-    shared = [Path(__file__), Path(customers.__file__), Path(trees.__file__)]
-    code = [*shared, *sorted(Path(uplift.__file__).parent.glob("*.py"))]
+    code = [Path(__file__), Path(customers.__file__), Path(tables.__file__), Path(trees.__file__)]
+    code += sorted(Path(uplift.__file__).parent.glob("*.py"))
     return [*code, *sorted(path for path in cached_uplift().glob("*") if path.suffix in (".json", ".ubj"))]
 
 

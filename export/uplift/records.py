@@ -7,7 +7,6 @@ categories. Everything that could mislead a model is refused, with the line and 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from adlens import contract
 from adlens.customers import Category, Feature, Loyalty, Number, Schema
 from export.datasets import DatasetError
+from export.tables import read_table
 from export.uplift.loyalty import loyalty_table
 
 MIN_ARM: Final = 200
@@ -151,7 +151,7 @@ def read_csv(
     Raises:
         DatasetError: the file cannot be read, or anything in it is missing, wrong or too much.
     """
-    table = _read_table(file)
+    table = read_table(file, "customer")
     special = [column for column in (treatment, outcome, next_manufacturer) if column]
     for column in (*special, manufacturer, *ignore, *categories):
         if column is not None and column not in table:
@@ -180,27 +180,6 @@ def read_csv(
         if manufacturer is not None and next_manufacturer is not None
         else None,
     )
-
-
-def _read_table(file: Path) -> dict[str, list[str]]:
-    """Columns by the names in the header; cells without blanks around them."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            header, *rows = csv.reader(lines, strict=True)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file} cannot be read: {error}") from error
-    except ValueError as error:
-        raise DatasetError(f"{file} is empty; its first line has to name the columns") from error
-    names = [name.strip() for name in header]
-    if len(set(names)) < len(names) or "" in names:
-        raise DatasetError(f"{file}: the header {header} names a column twice, or not at all")
-    rows = [row for row in rows if row]  # a blank line is none
-    if not rows:
-        raise DatasetError(f"{file} names columns, and holds no customer")
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(names):
-            raise DatasetError(f"{file}, record {line}: {len(row)} cells, and the header has {len(names)}")
-    return {name: [row[place].strip() for row in rows] for place, name in enumerate(names)}
 
 
 def _typed(file: Path, column: str, cells: Sequence[str]) -> NDArray[Any]:
