@@ -56,6 +56,8 @@ DLIB_THRESHOLD: Final = 0.911
 """Best balance of errors over 354 pairs of one person and 4.4 million of two, among 2,960 faces of LFW."""
 FACENET: Final = "facenet"
 _SEED: Final = 1
+_FLOATS: Final = torch.finfo(torch.float32)
+"""What the graph calculates in."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -127,14 +129,21 @@ def _read_entry(name: str, values: Any, file: Path) -> Entry:  # noqa: ANN401 - 
         )
     try:
         numbers = {key: float(values[key]) for key in ("threshold", "mean", "scale") if key in values}
-    except (TypeError, ValueError) as error:
-        raise EntryError(f"{where}: {error}") from error
+    except (OverflowError, TypeError, ValueError) as error:
+        raise EntryError(f"{where}: {error}; threshold, mean and scale are one number each") from error
+    for key, number in numbers.items():
+        if not abs(number) <= _FLOATS.max:  # NaN is not, either
+            raise EntryError(f"{where}: {key} {number}; give a finite number that float32 holds")
     texts = {key: str(value) for key, value in values.items() if key not in {*numbers, "file"}}
     path = file.parent / str(values["file"]) if "file" in values else None
     entry = Entry(name, file=path, **{**texts, **numbers})  # type: ignore[arg-type]
     if entry.template not in TEMPLATES:
         raise EntryError(f"{where}: no template {entry.template!r}; there are {', '.join(TEMPLATES)}")
-    if entry.channels not in ("RGB", "BGR") or not entry.scale or not -1 < entry.threshold < 1:
+    if (
+        entry.channels not in ("RGB", "BGR")
+        or abs(entry.scale) < _FLOATS.tiny
+        or not -1 < entry.threshold < 1
+    ):
         raise EntryError(
             f"{where}: channels {entry.channels}, scale {entry.scale:g}, threshold {entry.threshold:g}; "
             "channels are RGB or BGR, a scale is not 0, a threshold a cosine"
