@@ -197,7 +197,7 @@ class InMemory:
         ]
 
     def forget(self, ids: Collection[str]) -> int:
-        raise NotImplementedError
+        raise AssertionError(f"{len(ids)} photos are to be removed by a search, which removes none")
 
 
 def test_a_gallery_elsewhere_is_searched_instead_and_the_server_s_left_alone(
