@@ -61,7 +61,7 @@ class QdrantGallery:
             raise WrongEmbedder(f"collection {self._name} is of other vectors than {embedder}'s {dimension}")
 
     def add(self, records: Iterable[Record], *, replace: bool = False) -> None:
-        """See ``Gallery``."""
+        """See ``Gallery.add``."""
         new = by_id(records)
         for record in new.values():
             if len(record.vector) != self._dimension:
@@ -80,7 +80,7 @@ class QdrantGallery:
         k: int = contract.MATCHES,
         filter: Filter | None = None,  # noqa: A002 - the field's term
     ) -> list[list[Match]]:
-        """See ``Gallery``."""
+        """See ``Gallery.search``."""
         models = self._qdrant
         if unknown := [name for name in filter or {} if not self._has(name)]:
             raise BadFilter(f"no photo of the gallery has the attribute {', '.join(unknown)} to filter by")
@@ -101,7 +101,7 @@ class QdrantGallery:
         ]
 
     def forget(self, ids: Collection[str]) -> int:
-        """See ``Gallery``."""
+        """See ``Gallery.forget``."""
         known = self._known(ids)
         if known:
             points = self._qdrant.PointIdsList(points=[_point_id(id_) for id_ in known])

@@ -52,7 +52,7 @@ class ServedGallery:
         self._swap_timeout_s = swap_timeout_s
 
     def add(self, records: Iterable[Record], *, replace: bool = False) -> None:
-        """See ``Gallery``.
+        """See ``Gallery.add``.
 
         Raises:
             Timeout: as what ``publish`` gives.
@@ -62,7 +62,7 @@ class ServedGallery:
             self.publish(contents)()
 
     def forget(self, ids: Collection[str]) -> int:
-        """See ``Gallery``. Afterwards their vectors are in no file of the folder.
+        """See ``Gallery.forget``. Afterwards their vectors are in no file of the folder.
 
         Raises:
             Timeout: as what ``publish`` gives.
@@ -81,7 +81,7 @@ class ServedGallery:
         k: int = contract.MATCHES,
         filter: Filter | None = None,  # noqa: A002 - the field's term
     ) -> list[list[Match]]:
-        """See ``Gallery``.
+        """See ``Gallery.search``.
 
         Raises:
             BadRequest: ``k`` is not within 1 to MATCHES.
