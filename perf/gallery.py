@@ -35,7 +35,7 @@ from adlens.filters import Filter
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import FILES, GalleryFolder
 from adlens.galleries.journal import Journal
-from adlens.galleries.records import Record
+from adlens.galleries.records import Embedding, Record
 from adlens.galleries.served import ServedGallery
 from adlens.transport import Connection, Endpoint
 
@@ -68,6 +68,7 @@ def random_contents(count: int) -> Contents:
         contract.EMBEDDER,
         "random",
         directions(count, 0),
+        np.zeros((count, 0), np.float32),
         ids=tuple(f"photo-{number}" for number in range(count)),
         paths=tuple(f"/photos/{number}.jpg" for number in range(count)),
         attributes=tuple(VALUES),
@@ -173,8 +174,8 @@ def change(gallery: GalleryFolder, connection: Connection, contents: Contents) -
     with gallery.locked():
         journal = Journal(gallery.folder, contents.embedder_weights)
         for number, vector in enumerate(directions(ADDED, 3)):
-            journal.append(f"new-{number}", "", vector)
-        records = [Record(id_, vector) for (id_, _), vector in journal.read().items()]
+            journal.append(f"new-{number}", "", Embedding(vector))
+        records = [Record(id_, noted.vector) for (id_, _), noted in journal.read().items()]
         marks.append(time.perf_counter())
         more = gallery.read().with_records(records, contents.embedder_weights, replace_ids=False)
         marks.append(time.perf_counter())

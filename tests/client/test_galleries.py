@@ -19,7 +19,7 @@ from adlens import contract, errors, filters
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.journal import Journal
-from adlens.galleries.records import Record
+from adlens.galleries.records import Embedding, Record
 from tests.client.vectors import DIMENSION, people, unit
 
 EMPTY = Contents.empty("dlib", DIMENSION)
@@ -296,26 +296,27 @@ class TestJournal:
 
     def test_entries_are_read_again_but_for_those_of_other_weights(self, tmp_path: Path) -> None:
         one, two = unit(2)
-        Journal(tmp_path, "w1").append("a", "stamp", one)
-        Journal(tmp_path, "w2").append("a", "stamp", two)
+        Journal(tmp_path, "w1").append("a", "stamp", Embedding(one))
+        Journal(tmp_path, "w2").append("a", "stamp", Embedding(two))
         found = Journal(tmp_path, "w1").read()
         assert found.keys() == {("a", "stamp")}
-        np.testing.assert_array_equal(found["a", "stamp"], one)
+        np.testing.assert_array_equal(found["a", "stamp"].vector, one)
+        assert found["a", "stamp"].logits.size == 0
 
     @pytest.mark.parametrize("lost", [1, 10, 400])
     def test_a_torn_last_line_is_left_out_and_harms_no_further_one(self, tmp_path: Path, lost: int) -> None:
         journal = Journal(tmp_path, "w1")
         for number, vector in enumerate(unit(3)):
-            journal.append(f"p{number}", "", vector)
+            journal.append(f"p{number}", "", Embedding(vector))
         file = tmp_path / ".journal"
         os.truncate(file, file.stat().st_size - lost)
-        journal.append("p3", "", unit(1)[0])
+        journal.append("p3", "", Embedding(unit(1)[0]))
         assert [id_ for id_, _ in journal.read()] == ["p0", "p1", "p3"]
 
     def test_what_is_forgotten_is_in_no_file(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path, "w1")
         for number, vector in enumerate(unit(3)):
-            journal.append(f"p{number}", "", vector)
+            journal.append(f"p{number}", "", Embedding(vector))
         file, link = tmp_path / ".journal", tmp_path / "link"
         os.link(file, link)
         journal.forget(["p1"])

@@ -36,7 +36,7 @@ from adlens.errors import (
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.journal import Journal, stamp
-from adlens.galleries.records import Record
+from adlens.galleries.records import Embedding, Record
 from adlens.galleries.served import ServedGallery
 from adlens.reports import Json, Report
 from adlens.transport import Connection, Endpoint
@@ -247,9 +247,9 @@ def _enrol(
                 raise
             code, vectors = run.ended(), journal.read()
             records = [
-                Record(photo.id, vector, photo.attributes, str(photo.path))
+                Record(photo.id, noted.vector, photo.attributes, str(photo.path))
                 for photo in photos
-                if (vector := vectors.get((photo.id, stamp(photo.path)))) is not None
+                if (noted := vectors.get((photo.id, stamp(photo.path)))) is not None
             ]
             if run.gone:
                 kept = f"{len(records)} of {len(photos)} photos are embedded and kept"
@@ -295,7 +295,7 @@ def _embed(
         if isinstance(answer, Failure):
             run.failed(answer)
         else:
-            journal.append(photo.id, stamp(photo.path), answer.vector)
+            journal.append(photo.id, stamp(photo.path), Embedding(answer.vector))
             run.show(_Enrolled(photo, answer.faces))
 
 

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from adlens.contract import GalleryCard, gallery_model
+from adlens.contract import GalleryCard
 from adlens.errors import BadRecord, DuplicateId, WrongEmbedder
+from adlens.galleries.kinds import kind_of
 from adlens.galleries.records import PhotoLike, Record, Vectors, by_id, check_attributes
 
 
@@ -24,6 +25,7 @@ class Contents:
         embedder: that made the vectors.
         embedder_weights: ``weights`` of its card; empty as long as there are no photos.
         vectors: float32 [photos, D].
+        logits: what travels with each, float32 [photos, width] as the gallery's ``Kind`` says.
         ids: of the photos.
         paths: of the photos.
         attributes: names.
@@ -34,6 +36,7 @@ class Contents:
     embedder: str
     embedder_weights: str
     vectors: Vectors
+    logits: Vectors
     ids: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -43,12 +46,15 @@ class Contents:
     @classmethod
     def empty(cls, embedder: str, dimension: int) -> Self:
         """A gallery without photos."""
-        return cls(embedder, "", np.zeros((0, dimension), np.float32), origin=uuid4().hex)
+        width = kind_of(embedder).width
+        vectors, logits = np.zeros((0, dimension), np.float32), np.zeros((0, width), np.float32)
+        return cls(embedder, "", vectors, logits, origin=uuid4().hex)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over origin, vectors, ids and attributes, in hex."""
+        """SHA-256 over origin, vectors, logits, ids and attributes, in hex."""
         total = hashlib.sha256(np.ascontiguousarray(self.vectors).data)
+        total.update(self.logits.tobytes())
         total.update(json.dumps([self.origin, self.ids, self.attributes, self.values]).encode())
         return total.hexdigest()
 
@@ -56,7 +62,7 @@ class Contents:
     def card(self) -> GalleryCard:
         """What the gallery says of itself."""
         return GalleryCard(
-            gallery_model(self.embedder),
+            kind_of(self.embedder).model,
             self.digest[:16],
             starter=False,
             embedder=self.embedder,
@@ -78,12 +84,17 @@ class Contents:
             BadRecord: the photos have too many attributes in all, or with too long names.
         """
         new = by_id(records)
-        dimension = self.vectors.shape[1]
+        dimension, width = self.vectors.shape[1], self.logits.shape[1]
         for record in new.values():
             if len(record.vector) != dimension:
                 raise WrongEmbedder(
                     f"photo '{record.id}': its vector has {len(record.vector)} numbers; those of a gallery "
                     f"of {self.embedder} have {dimension}"
+                )
+            if len(record.logits) != width:
+                raise WrongEmbedder(
+                    f"photo '{record.id}': it has {len(record.logits)} logits; those of a gallery "
+                    f"of {self.embedder} have {width}"
                 )
         if not new:
             return self
@@ -127,9 +138,8 @@ class Contents:
         return replace(
             self,
             embedder_weights=embedder_weights,
-            vectors=np.concatenate([self.vectors, np.stack([each.vector for each in records])]).astype(
-                np.float32
-            ),
+            vectors=_and(self.vectors, [each.vector for each in records]),
+            logits=_and(self.logits, [each.logits for each in records]),
             ids=self.ids + tuple(each.id for each in records),
             paths=self.paths + tuple(each.path for each in records),
             attributes=names,
@@ -150,7 +160,12 @@ class Contents:
         return replace(
             self,
             vectors=self.vectors[kept],
+            logits=self.logits[kept],
             ids=tuple(self.ids[row] for row in kept),
             paths=tuple(self.paths[row] for row in kept),
             values=tuple(self.values[row] for row in kept),
         )
+
+
+def _and(rows: Vectors, more: list[Vectors]) -> Vectors:
+    return np.concatenate([rows, np.stack(more)], dtype=np.float32)

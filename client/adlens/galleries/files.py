@@ -29,12 +29,16 @@ import numpy as np
 from adlens import contract
 from adlens.errors import CorruptGallery, GalleryBusy, GalleryError, InvalidConfiguration
 from adlens.galleries import graph
+from adlens.galleries.arrays import initializers
 from adlens.galleries.contents import Contents
+from adlens.galleries.kinds import Kind, kind_of
 from adlens.galleries.records import COLUMNS
 
 FORMAT: Final = 1
 FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
 """Initializers of the graph that lie in files of their own."""
+_LOGITS: Final = "logits.bin"
+"""Likewise, in galleries whose kind has them."""
 _TABLE: Final = contract.GALLERY_TABLE
 _ANY_NAME: Final = "surrogatepass"
 """How the table takes names of files, which need not be UTF-8."""
@@ -252,7 +256,8 @@ def _read(version: Path) -> Contents:
         CorruptGallery: its files are not what was written.
     """
     manifest = _manifest(version)
-    for name in (*FILES.values(), "model.onnx", _TABLE):
+    kind = kind_of(manifest.embedder)
+    for name in (*_files(kind).values(), "model.onnx", _TABLE):
         try:
             expected = manifest.sha256[name]
             with (version / name).open("rb") as file:
@@ -270,6 +275,7 @@ def _read(version: Path) -> Contents:
             manifest.embedder,
             manifest.embedder_weights,
             vectors[: manifest.photos],
+            _logits(version, kind, manifest.photos)[: manifest.photos],
             ids=tuple(row[0] for row in rows),
             paths=tuple(row[1] for row in rows),
             attributes=manifest.attributes,
@@ -281,6 +287,18 @@ def _read(version: Path) -> Contents:
     except (TypeError, ValueError, IndexError, csv.Error) as error:
         raise _corrupt(version / contract.GALLERY_MANIFEST, repr(error)) from error
     raise _corrupt(version / contract.GALLERY_MANIFEST, "it does not fit the files beside it")
+
+
+def _files(kind: Kind) -> dict[str, str]:
+    """FILES of a gallery of that kind."""
+    return FILES | ({"logits": _LOGITS} if kind.width else {})
+
+
+def _logits(version: Path, kind: Kind, photos: int) -> graph.Array:
+    """Padded, where they lie in a file."""
+    if kind.width:
+        return np.fromfile(version / _LOGITS, np.float32).reshape(-1, kind.width)
+    return np.zeros((photos, 0), np.float32)
 
 
 def _rows(version: Path) -> list[list[str]]:
@@ -307,9 +325,10 @@ def _corrupt(path: Path, why: str) -> CorruptGallery:
 
 
 def _write_version(folder: Path, contents: Contents) -> None:
-    arrays = _arrays(contents)
-    sums = {name: _write(folder / name, arrays[key].data) for key, name in FILES.items()}
-    sums["model.onnx"] = _write(folder / "model.onnx", graph.build(arrays, FILES))
+    arrays, kind = initializers(contents), kind_of(contents.embedder)
+    files = _files(kind)
+    sums = {name: _write(folder / name, arrays[key].data) for key, name in files.items()}
+    sums["model.onnx"] = _write(folder / "model.onnx", graph.build(kind, arrays, files))
     sums[_TABLE] = _write(folder / _TABLE, _table(contents))
     manifest = Manifest(
         FORMAT,
@@ -324,36 +343,6 @@ def _write_version(folder: Path, contents: Contents) -> None:
     )
     _write(folder / contract.GALLERY_MANIFEST, json.dumps(vars(manifest), indent=2).encode())
     _sync(folder)
-
-
-def _arrays(contents: Contents) -> dict[str, graph.Array]:
-    """The initializers of the graph, padded; see ``graph.build``."""
-    photos, dimension = contents.vectors.shape
-    chunks, rows = graph.padded(photos)
-    vectors = np.zeros((chunks * rows, dimension), np.float32)
-    vectors[:photos] = contents.vectors
-    ids = np.zeros((chunks * rows, contract.ID_BYTES), np.uint8)
-    padded = b"".join(each.encode().ljust(contract.ID_BYTES, b"\0") for each in contents.ids)
-    ids[:photos] = np.frombuffer(padded, np.uint8).reshape(photos, contract.ID_BYTES)
-    # Values and groups by the places at which they come first; place 0 is what the padding has.
-    values: dict[tuple[str, str], int] = {}
-    groups: dict[tuple[int, ...], int] = {}
-    of_rows = np.zeros(chunks * rows, np.int32)
-    for row, texts in enumerate(contents.values):
-        pairs = zip(contents.attributes, texts, strict=True)
-        group = tuple(values.setdefault(pair, len(values) + 1) for pair in pairs) or (0,)
-        of_rows[row] = groups.setdefault(group, len(groups) + 1)
-    width = max(1, len(contents.attributes))
-    return {
-        "vectors": vectors.reshape(chunks, rows, dimension),
-        "ids": ids,
-        "groups": of_rows.reshape(chunks, rows),
-        "group_values": np.array([(0,) * width, *groups], np.int64),
-        "values": np.array([0, *(contract.filter_code(*pair) for pair in values)], np.int64),
-        "is_real": np.arange(len(groups) + 1) > 0,
-        "sizes": np.bincount(of_rows[:photos], minlength=len(groups) + 1).astype(np.int32)[:, np.newaxis],
-        "card": np.frombuffer(contents.card.to_bytes(), np.uint8)[np.newaxis],
-    }
 
 
 def _table(contents: Contents) -> bytes:

@@ -1,7 +1,7 @@
-"""The search of a gallery as an ONNX graph: exact, for all filled face slots of a batch at once.
+"""The search of a gallery as an ONNX graph: exact, for all vectors of a batch at once.
 
-The same for every gallery: vectors, ids and attributes are its initializers, which lie in files of their
-own, so that ONNX Runtime maps them into memory. In three steps:
+The same for every gallery, of faces and of pictures: vectors, ids and attributes are its initializers, which
+lie in files of their own, so that ONNX Runtime maps them into memory. In three steps:
 
 1. ``may``: which photos the filter admits, judged once for each *group*, the rows with equal attributes.
    Group 0 is the padding, which no filter admits.
@@ -10,7 +10,7 @@ own, so that ONNX Runtime maps them into memory. In three steps:
    and where that is given back after each request, as here, the search takes twice its time.
 3. ``found``: the MATCHES best rows, which lie in the MATCHES best blocks; only their rows are compared again.
 
-A face that is not there costs nothing.
+A face slot that is not filled costs nothing, nor does a picture whose embedding is 0.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from adlens import contract
 from adlens.errors import InvalidConfiguration
+from adlens.galleries.kinds import Kind
 
 BLOCK: Final = 32
 """Rows of a block: with more, more rows have to be compared again; with fewer, there are more blocks."""
@@ -36,48 +37,48 @@ _IR, _OPSET = 9, 18
 _GRAPH: Final = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
 gallery (
-  float[batch, {faces}, {dimension}] FACE_EMBEDDING,
-  int32[batch, 1] FACE_COUNT,
+  float[batch, {axes}{dimension}] {embedding},
+  {count_input}
   int64[batch, {clauses}, {alternatives}] FILTER
 ) => (
-  float[batch, {faces}, {matches}] MATCH_SCORES,
-  uint8[batch, {faces}, {matches}, {id_bytes}] MATCH_IDS,
-  int32[batch, 1] MATCH_COUNT,
+  float[batch, {axes}{matches}] {scores},
+  uint8[batch, {axes}{matches}, {id_bytes}] {ids},
+  {logits_output}
+  int32[batch, 1] {passing},
   uint8[batch, {card_bytes}] CARD
 ) <
   int64[1] axis_0 = {{0}}, int64[1] axis_1 = {{1}}, int64[1] axis_2 = {{2}}, int64[1] axis_3 = {{3}},
+  int64[1] last = {{-1}},
   int64[1] one = {{1}}, int64[1] flat = {{-1}}, int64 zero = {{0}}, float out = {{-4}}, float in = {{0}},
-  float shortest = {{0.5}}, float longest = {{2}}, float no_match = {{{no_match}}}, uint8 no_byte = {{0}},
-  int64 faces = {{{faces}}}, int64[1] some_faces = {{{faces}}}, int64[1] id_bytes = {{{id_bytes}}},
+  float shortest = {{0.5}}, float longest = {{2}}, float no_match = {{{no_match}}},
+  int64 slots_of_one = {{{slots}}}, int64[1] some_slots = {{{slots}}},
   int64[2] vector_rows = {{-1, {dimension}}}, int64 block_rows = {{{block}}},
   int64[3] chunk_blocks = {{{chunk_blocks}, {block}, -1}}, int64[2] all_blocks = {{{all_blocks}, -1}},
   int64 chunk_rows = {{{chunk_rows}}}, int64[2] candidates = {{-1, {candidates}}},
-  int64[1] matches = {{{matches}}},
-  int64[3] scores_shape = {{-1, {faces}, {matches}}},
-  int64[4] ids_shape = {{-1, {faces}, {matches}, {id_bytes}}}
+  int64[1] matches = {{{matches}}}
 > {{
-  # The faces: filled slots whose embedding has about length 1, which NaN has not.
-  in_count = Less (slots, FACE_COUNT)
-  length = ReduceSumSquare <keepdims = 0> (FACE_EMBEDDING, axis_2)
+  # The queries: filled slots whose embedding has about length 1, which NaN has not.
+  {in_count}
+  length = ReduceSumSquare <keepdims = 0> ({embedding}, last)
   is_long = Greater (length, shortest)
   is_short = Less (length, longest)
   is_unit = And (is_long, is_short)
-  is_face = And (in_count, is_unit)
-  is_face_flat = Reshape (is_face, flat)
-  face_nonzero = NonZero (is_face_flat)
-  face = Squeeze (face_nonzero, axis_0)
-  picture = Div (face, faces)
-  embeddings = Reshape (FACE_EMBEDDING, vector_rows)
-  queries = Gather <axis = 0> (embeddings, face)
+  is_query = And (in_count, is_unit)
+  is_query_flat = Reshape (is_query, flat)
+  query_nonzero = NonZero (is_query_flat)
+  query = Squeeze (query_nonzero, axis_0)
+  picture = Div (query, slots_of_one)
+  embeddings = Reshape ({embedding}, vector_rows)
+  queries = Gather <axis = 0> (embeddings, query)
   queries_t = Transpose <perm = [1, 0]> (queries)
 
-  # May a face have the photos of a group, [groups, faces]?
+  # May a query have the photos of a group, [groups, queries]?
   is_empty = Equal (FILTER, zero)
   is_set = Not (is_empty)
   set_byte = Cast <to = 2> (is_set)
   any_set_byte = ReduceMax <keepdims = 0> (set_byte)
   any_set = Cast <to = 9> (any_set_byte)
-  batch = Shape <end = 1> (FACE_COUNT)
+  batch = Shape <end = 1> (FILTER)
   may = If (any_set) <
     then_branch = filtered () => (bool[groups, batch] may_filtered) {{
       codes = Unsqueeze (FILTER, axis_3)
@@ -104,10 +105,10 @@ gallery (
       may_all = Expand (is_real_column, columns)
     }}
   >
-  may_face = Gather <axis = 1> (may, picture)
-  group_bias = Where (may_face, in, out)
+  may_query = Gather <axis = 1> (may, picture)
+  group_bias = Where (may_query, in, out)
 
-  # The best of each block, [blocks, faces].
+  # The best of each block, [blocks, queries].
   best_of_chunks = Scan <num_scan_inputs = 2,
     body = chunk (float[rows, {dimension}] some_vectors, int32[rows] some_groups) => (float[b, q] best_of) {{
       cosine = MatMul (some_vectors, queries_t)
@@ -119,10 +120,10 @@ gallery (
   > (vectors, groups)
   best = Reshape (best_of_chunks, all_blocks)
 
-  # The rows of the best blocks, [faces, rows], and the best of these.
+  # The rows of the best blocks, [queries, rows], and the best of these.
   best_first, block = TopK <axis = 0> (best, matches)
-  block_of_face = Transpose <perm = [1, 0]> (block)
-  first_row = Mul (block_of_face, block_rows)
+  block_of_query = Transpose <perm = [1, 0]> (block)
+  first_row = Mul (block_of_query, block_rows)
   first_row_of = Unsqueeze (first_row, axis_2)
   row_of = Add (first_row_of, offsets)
   row = Reshape (row_of, candidates)
@@ -137,35 +138,40 @@ gallery (
   score = Squeeze (near_cosine, axis_2)
   group_int = GatherND (groups, place)
   group = Cast <to = 7> (group_int)
-  may_of_face = Transpose <perm = [1, 0]> (may_face)
-  may_row = GatherElements <axis = 1> (may_of_face, group)
+  may_of_query = Transpose <perm = [1, 0]> (may_query)
+  may_row = GatherElements <axis = 1> (may_of_query, group)
   admitted = Where (may_row, score, no_match)
   found, found_at = TopK <axis = 1> (admitted, matches)
   found_row = GatherElements <axis = 1> (row, found_at)
-  id = Gather <axis = 0> (ids, found_row)
   is_none = Equal (found, no_match)
   is_none_column = Unsqueeze (is_none, axis_2)
-  found_id = Where (is_none_column, no_byte, id)
 
   # Back to the slots.
-  slot = Unsqueeze (face, axis_1)
-  slot_count = Mul (batch, some_faces)
+  slot = Unsqueeze (query, axis_1)
+  slot_count = Mul (batch, some_slots)
   no_scores_shape = Concat <axis = 0> (slot_count, matches)
   no_scores = Expand (no_match, no_scores_shape)
-  scores = ScatterND (no_scores, slot, found)
-  MATCH_SCORES = Reshape (scores, scores_shape)
-  no_ids_shape = Concat <axis = 0> (slot_count, matches, id_bytes)
-  no_ids = Expand (no_byte, no_ids_shape)
-  all_ids = ScatterND (no_ids, slot, found_id)
-  MATCH_IDS = Reshape (all_ids, ids_shape)
+  all_scores = ScatterND (no_scores, slot, found)
+  {scores} = Reshape (all_scores, scores_shape)
+  {carried}
   may_number = Cast <to = 6> (may)
   admitted_sizes = Mul (may_number, sizes)
   admitted_photos = ReduceSum <keepdims = 0> (admitted_sizes, axis_0)
-  MATCH_COUNT = Unsqueeze (admitted_photos, axis_1)
+  {passing} = Unsqueeze (admitted_photos, axis_1)
   card_rows = Concat <axis = 0> (batch, one)
   CARD = Expand (card, card_rows)
 }}
 """
+
+_CARRIED: Final = """
+  {name}_found = Gather <axis = 0> ({name}, found_row)
+  {name}_or_none = Where (is_none_column, {name}_none, {name}_found)
+  {name}_none_shape = Concat <axis = 0> (slot_count, matches, {name}_width)
+  {name}_nowhere = Expand ({name}_none, {name}_none_shape)
+  {name}_all = ScatterND ({name}_nowhere, slot, {name}_or_none)
+  {output} = Reshape ({name}_all, {name}_shape)
+"""
+"""What comes with each row found: its id, and its logits."""
 
 Array = npt.NDArray[Any]
 
@@ -177,14 +183,16 @@ def padded(photos: int) -> tuple[int, int]:
     return -(-photos // rows) or 1, rows
 
 
-def build(arrays: Mapping[str, Array], files: Mapping[str, str]) -> bytes:
+def build(kind: Kind, arrays: Mapping[str, Array], files: Mapping[str, str]) -> bytes:
     """Write the graph of one gallery.
 
     Args:
+        kind: of the gallery.
         arrays: its initializers, with C chunks of R rows as ``padded`` says, G groups, A attributes and V
             values: ``vectors`` float32 [C, R, D], ``ids`` uint8 [C * R, ID_BYTES], ``groups`` int32 [C, R],
             ``group_values`` int64 [G, A], places in ``values`` int64 [V], which holds ``filter_code``s,
-            ``is_real`` bool [G], ``sizes`` int32 [G, 1] and ``card`` uint8 [1, CARD_BYTES].
+            ``is_real`` bool [G], ``sizes`` int32 [G, 1] and ``card`` uint8 [1, CARD_BYTES]; where the kind
+            has them, ``logits`` float32 [C * R, width].
         files: of these, the ones that lie in files of their own, and these files' names.
 
     Raises:
@@ -192,19 +200,37 @@ def build(arrays: Mapping[str, Array], files: Mapping[str, str]) -> bytes:
     """
     onnx = _onnx()
     chunks, rows, dimension = arrays["vectors"].shape
+    axes, outputs = "".join(f"{size}, " for size in kind.axes), {"ids": kind.ids}
+    fixed = {
+        "offsets": np.arange(BLOCK).reshape(1, 1, BLOCK),
+        "scores_shape": np.array([-1, *kind.axes, contract.MATCHES]),
+    }
+    if kind.slots is None:
+        fixed["in_count"] = np.array([True])
+    else:
+        fixed["slots"] = np.arange(kind.slots, dtype=np.int32)
+    if kind.logits:
+        outputs["logits"] = kind.logits
+    for name in outputs:
+        width = arrays[name].shape[1]
+        fixed[f"{name}_none"] = np.zeros((), arrays[name].dtype)
+        fixed[f"{name}_width"] = np.array([width])
+        fixed[f"{name}_shape"] = np.array([-1, *kind.axes, contract.MATCHES, width])
     model = onnx.parser.parse_model(
         _GRAPH.format(
-            ir=_IR, opset=_OPSET, dimension=dimension, faces=contract.MAX_FACES,
+            ir=_IR, opset=_OPSET, dimension=dimension, axes=axes, slots=kind.slots or 1,
+            embedding=kind.embedding, scores=kind.scores, ids=kind.ids, passing=kind.passing,
+            count_input=f"int32[batch, 1] {kind.count}," if kind.count else "",
+            in_count=f"in_count = Less (slots, {kind.count})" if kind.count else "",
+            logits_output=f"float[batch, {axes}{contract.MATCHES}, {kind.width}] {kind.logits},"
+            if kind.logits else "",
+            carried="".join(_CARRIED.format(name=name, output=output) for name, output in outputs.items()),
             clauses=contract.MAX_CLAUSES, alternatives=contract.MAX_ALTERNATIVES,
             matches=contract.MATCHES, id_bytes=contract.ID_BYTES, card_bytes=contract.CARD_BYTES,
             no_match=contract.NO_MATCH, block=BLOCK, chunk_rows=rows, chunk_blocks=rows // BLOCK,
             all_blocks=chunks * rows // BLOCK, candidates=_CANDIDATES,
         )
     )  # fmt: skip
-    fixed = {
-        "slots": np.arange(contract.MAX_FACES, dtype=np.int32),
-        "offsets": np.arange(BLOCK).reshape(1, 1, BLOCK),
-    }
     for name, array in {**fixed, **arrays}.items():
         tensor = model.graph.initializer.add(
             name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from adlens.galleries.files import wipe
-from adlens.galleries.records import Vectors
+from adlens.galleries.records import Embedding, Vectors
 
 
 class Journal:
@@ -31,18 +31,18 @@ class Journal:
         self._path = folder / ".journal"
         self._weights = embedder_weights
 
-    def read(self) -> dict[tuple[str, str], Vectors]:
-        """The vectors by photo: its id, and a stamp of its file."""
+    def read(self) -> dict[tuple[str, str], Embedding]:
+        """The embeddings by photo: its id, and a stamp of its file."""
         return {
-            (entry["id"], entry["stamp"]): np.frombuffer(base64.b64decode(entry["vector"]), np.float32)
+            (entry["id"], entry["stamp"]): Embedding(_array(entry["vector"]), _array(entry.get("logits", "")))
             for entry in self._entries()
             if entry["weights"] == self._weights
         }
 
-    def append(self, id_: str, stamp: str, vector: Vectors) -> None:
-        """Note the vector of a photo."""
-        text = base64.b64encode(vector.astype(np.float32).tobytes()).decode()
-        self._write([{"id": id_, "stamp": stamp, "weights": self._weights, "vector": text}])
+    def append(self, id_: str, stamp: str, embedding: Embedding) -> None:
+        """Note the embedding of a photo."""
+        entry = {"id": id_, "stamp": stamp, "weights": self._weights, "vector": _text(embedding.vector)}
+        self._write([entry | ({"logits": _text(embedding.logits)} if embedding.logits.size else {})])
 
     def forget(self, ids: Collection[str]) -> None:
         """Remove the photos of these ids for good."""
@@ -74,6 +74,14 @@ class Journal:
                 except ValueError:  # torn, or the empty first line
                     continue
                 yield entry
+
+
+def _text(array: Vectors) -> str:
+    return base64.b64encode(array.astype(np.float32).tobytes()).decode()
+
+
+def _array(text: str) -> Vectors:
+    return np.frombuffer(base64.b64decode(text), np.float32)
 
 
 def stamp(path: Path) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,16 @@ MAX_ATTRIBUTES: Final = contract.MAX_CLAUSES
 """Attributes of a gallery's photos, so that a filter can use them all."""
 COLUMNS: Final = ("id", "path")
 """Columns of a table of photos that are no attributes."""
+NO_LOGITS: Final = np.zeros(0, np.float32)
+"""Of a photo in a gallery of faces."""
 _LENGTH_TOLERANCE: Final = 1e-3
+
+
+class Embedding(NamedTuple):
+    """What a network says of a picture: see ``Record``."""
+
+    vector: Vectors
+    logits: Vectors = NO_LOGITS
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,10 @@ class Record:
 
     Attributes:
         id: unique and opaque; at most ID_BYTES of UTF-8 without control characters.
-        vector: the embedding of its face, float32 [D], of length 1.
+        vector: the embedding of its face, or of the picture, float32 [D], of length 1.
         attributes: what filters choose by; of one that a photo lacks, the value is empty.
         path: where the photo lies; for people.
+        logits: what travels with it in an answer, float32 [width] as its gallery's ``Kind`` says.
 
     Raises:
         BadRecord: one of them is not so.
@@ -43,6 +53,7 @@ class Record:
     vector: npt.NDArray[Any]
     attributes: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
+    logits: npt.NDArray[Any] = field(default_factory=lambda: NO_LOGITS)
 
     def __post_init__(self) -> None:
         check_id(self.id)
@@ -53,6 +64,8 @@ class Record:
                 f"photo '{self.id}': its vector has shape {list(self.vector.shape)} and length {length:.3g}; "
                 "give an embedding of length 1"
             )
+        if self.logits.ndim != 1 or not np.isfinite(self.logits).all():
+            raise BadRecord(f"photo '{self.id}': its logits are {self.logits}; give finite numbers in a row")
 
 
 class PhotoLike(Protocol):

@@ -18,6 +18,7 @@ from adlens.filters import Filter
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.journal import Journal
+from adlens.galleries.kinds import Kind, kind_of
 from adlens.galleries.records import Record, Vectors
 from adlens.transport import Connection
 
@@ -25,7 +26,6 @@ SWAP_TIMEOUT_S: Final = 60.0
 """Given to the server to load a new version; on two cores 200,000 photos take a second."""
 _POLL_S: Final = 0.05
 _CARD_TIMEOUT_S: Final = 5.0
-_ROWS: Final = contract.MAX_BATCH * contract.MAX_FACES
 
 
 class ServedGallery:
@@ -88,21 +88,27 @@ class ServedGallery:
         """
         if not 0 < k <= contract.MATCHES:
             raise BadRequest(f"k {k}; the server finds 1 to {contract.MATCHES} photos")
-        parts = [self._search(vectors[row : row + _ROWS], filter) for row in range(0, len(vectors), _ROWS)]
+        kind = kind_of(self.folder.manifest().embedder)
+        rows = contract.MAX_BATCH * (kind.slots or 1)
+        parts = [
+            self._search(kind, vectors[row : row + rows], filter) for row in range(0, len(vectors), rows)
+        ]
         return [matches[:k] for part in parts for matches in part]
 
-    def _search(self, vectors: Vectors, filter: Filter | None) -> list[list[Match]]:  # noqa: A002
-        slots = contract.MAX_FACES
+    def _search(
+        self,
+        kind: Kind,
+        vectors: Vectors,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Match]]:
         count, dimension = vectors.shape
-        batch = -(-count // slots)
-        faces = np.zeros((batch * slots, dimension), np.float32)
-        faces[:count] = vectors
-        answer = self._infer(
-            faces.reshape(batch, slots, dimension), np.repeat(filters.encode(filter), batch, axis=0)
-        )
+        batch = -(-count // (kind.slots or 1))
+        queries = np.zeros((batch, *kind.axes, dimension), np.float32)
+        queries.reshape(-1, dimension)[:count] = vectors
+        answer = self._infer(kind, queries, np.repeat(filters.encode(filter), batch, axis=0))
         filters.check(filter, _card(answer).attributes)
-        scores = answer[contract.MATCH_SCORES].reshape(-1, contract.MATCHES)[:count]
-        ids = answer[contract.MATCH_IDS].reshape(-1, contract.MATCHES, contract.ID_BYTES)[:count]
+        scores = answer[kind.scores].reshape(-1, contract.MATCHES)[:count]
+        ids = answer[kind.ids].reshape(-1, contract.MATCHES, contract.ID_BYTES)[:count]
         return [responses.matches(*row) for row in zip(scores, ids, strict=True)]
 
     def publish(self, contents: Contents) -> Callable[[], None]:
@@ -146,11 +152,12 @@ class ServedGallery:
 
     def card(self) -> GalleryCard | None:
         """Of the gallery that the server searches; None where it does not answer."""
-        dimension = self.folder.manifest().dimension
+        manifest = self.folder.manifest()
+        kind = kind_of(manifest.embedder)
         try:
             return _card(
                 self._infer(
-                    np.zeros((1, contract.MAX_FACES, dimension), np.float32), filters.encode(None),
+                    kind, np.zeros((1, *kind.axes, manifest.dimension), np.float32), filters.encode(None),
                     outputs=(contract.CARD,), timeout_s=_CARD_TIMEOUT_S,
                 )
             )  # fmt: skip
@@ -159,18 +166,16 @@ class ServedGallery:
 
     def _infer(
         self,
-        faces: Vectors,
+        kind: Kind,
+        queries: Vectors,
         filter_: npt.NDArray[np.int64],
         **options: Any,  # noqa: ANN401
     ) -> Mapping[str, npt.NDArray[Any]]:
-        """The server's answer for ``faces``, float32 [N, MAX_FACES, D], of which zeros are none."""
-        model = contract.gallery_model(self.folder.manifest().embedder)
-        inputs: dict[str, npt.NDArray[Any]] = {
-            contract.FACE_EMBEDDING: faces,
-            contract.FACE_COUNT: np.full((len(faces), 1), contract.MAX_FACES, np.int32),
-            contract.FILTER: filter_,
-        }
-        return self._connection.infer(model, inputs, **options).outputs
+        """The server's answer for ``queries``, float32 [N, *axes, D], of which zeros are none."""
+        inputs: dict[str, npt.NDArray[Any]] = {kind.embedding: queries, contract.FILTER: filter_}
+        if kind.count is not None:
+            inputs[kind.count] = np.full((len(queries), 1), kind.slots, np.int32)
+        return self._connection.infer(kind.model, inputs, **options).outputs
 
 
 def _card(answer: Mapping[str, npt.NDArray[Any]]) -> GalleryCard:
