@@ -59,9 +59,17 @@ embedder = click.option("--embedder", envvar="ADLENS_EMBEDDER", default=contract
 gallery = click.option("--gallery", "folder", envvar="ADLENS_GALLERY",
                        type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
                        help="Folder of the gallery.  [default: that of this checkout]")  # fmt: skip
+alternates = click.option("--alternates", "folder", envvar="ADLENS_ALTERNATES",
+                          type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                          help="Folder of the alternate pictures.  [default: that of this checkout]")  # fmt: skip
 
 
 def gallery_folder(folder: Path | None, embedder: str) -> GalleryFolder:
     """What ``--gallery`` names, or stands for."""
     repository = Path("model_repository" if embedder == contract.EMBEDDER else "embedders")
     return GalleryFolder(folder or repository / contract.gallery_model(embedder))
+
+
+def alternates_folder(folder: Path | None) -> GalleryFolder:
+    """What ``--alternates`` names, or stands for."""
+    return GalleryFolder(folder or Path("model_repository", contract.ALTERNATES))
