@@ -294,6 +294,23 @@ class TestFolder:
 class TestJournal:
     """Embeddings on their way."""
 
+    def test_only_its_user_reads_it_and_a_server_of_any_user_reads_the_versions(self, tmp_path: Path) -> None:
+        gallery = GalleryFolder(tmp_path)
+        for mask in (0o000, 0o077):
+            before = os.umask(mask)
+            try:
+                version = publish(gallery, of(1))
+                journal = Journal(tmp_path)
+                journal.append("a", "", Embedding(unit(1)[0]))
+                journal.append("b", "", Embedding(unit(1)[0]))
+                journal.forget(["a"])
+            finally:
+                os.umask(before)
+            assert (tmp_path / ".journal").stat().st_mode & 0o777 == 0o600
+            assert version.stat().st_mode & 0o777 == 0o755
+            assert {file.stat().st_mode & 0o777 for file in version.iterdir()} == {0o644}
+            journal.clear()
+
     def test_entries_are_read_again_but_for_those_of_other_weights(self, tmp_path: Path) -> None:
         one, two = unit(2)
         Journal(tmp_path, "w1").append("a", "stamp", Embedding(one))

@@ -60,6 +60,7 @@ class Journal:
                 self._write(kept)
 
     def _write(self, entries: list[dict[str, Any]]) -> None:
+        self._path.touch(0o600)  # no server reads it
         with self._path.open("ab") as file:
             # In one call, and on a line of its own even behind a torn one.
             file.write(b"".join(b"\n" + json.dumps(entry).encode() for entry in entries))
