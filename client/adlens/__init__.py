@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adlens.answers import PictureAnswer as PictureAnswer
     from adlens.answers import UserAnswer as UserAnswer
     from adlens.catalogue import Catalogue as Catalogue
+    from adlens.creatives import CreativeAnswer as CreativeAnswer
     from adlens.customers import OfferAnswer as OfferAnswer
     from adlens.errors import AdlensError as AdlensError
     from adlens.recommender import AsyncRecommender as AsyncRecommender
@@ -42,6 +43,7 @@ _HOME: Final = {
     "AsyncRecommender": "recommender",
     "Box": "answers",
     "Catalogue": "catalogue",
+    "CreativeAnswer": "creatives",
     "Face": "answers",
     "Failure": "answers",
     "JudgedFace": "answers",

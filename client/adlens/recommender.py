@@ -5,119 +5,40 @@ Both send many pictures at once with a bounded number in flight and in memory (`
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain
-from pathlib import Path
-from typing import Final, Self, cast
+from typing import Self, cast
 
-import numpy as np
-import numpy.typing as npt
+from PIL import Image
 
 from adlens import contract, pictures
 from adlens.ads import AdAnswer
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
-from adlens.catalogue import Catalogue
-from adlens.customers import OfferAnswer, Schema
-from adlens.errors import BadImage, BadRequest, NoPictures
+from adlens.async_recommender import AsyncRecommender as AsyncRecommender
+from adlens.creatives import CreativeAnswer
+from adlens.customers import OfferAnswer
 from adlens.filters import Filter
-from adlens.galleries.records import Gallery
-from adlens.jobs import faces, offers, personal_ads, products
-from adlens.jobs.personal_ads import Matches
-from adlens.jobs.users import UserTally
-from adlens.pictures import ImageLike, Picture
-from adlens.runs import ask_many, ask_many_async
-from adlens.transport import (
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
-    AsyncConnection,
-    Connection,
-    Endpoint,
-    InferResponse,
-    Tls,
+from adlens.front import (
+    DEFAULT_TARGET,
+    Customer,
+    Front,
+    OnAnswer,
+    pictures_of,
+    probe_picture,
+    refusals,
 )
-
-DEFAULT_WORKERS: Final = 8
-"""Requests in flight; two full batches of the server's would be ``2 * contract.MAX_BATCH``."""
-
-Customer = Mapping[str, object]
-"""A record, feature to value."""
-
-OnAnswer = Callable[[PictureAnswer | Failure], object]
-
-
-class _Settings(ABC):
-    """What both front doors are told, and what they do before and after a call."""
-
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        retries: int = DEFAULT_RETRIES,
-        catalogue: Catalogue | str | os.PathLike[str] | None = None,
-        tls: Tls | None = None,
-        headers: Mapping[str, str] | None = None,
-        embedder: str = contract.EMBEDDER,
-        gallery: Gallery | None = None,
-    ) -> None:
-        """Prepare to call a server; nothing is sent yet.
-
-        Args:
-            url: HOST:PORT of the server's gRPC service.
-            timeout_s: deadline of one picture, retries included.
-            retries: further attempts, 0 to 4, where the server is not available.
-            catalogue: what is sold: a catalogue or its file; by default the one of adlens.
-            tls: encrypt the connection.
-            headers: sent with every call.
-            embedder: finds similar faces; the server has a gallery of its own for each that it serves.
-            gallery: searched instead of that one.
-
-        Raises:
-            InvalidConfiguration: a value, or the catalogue file, is wrong.
-        """
-        self.endpoint = Endpoint(url, timeout_s, retries, tls, headers or {})
-        if catalogue is None:
-            self.catalogue = Catalogue.default()
-        elif isinstance(catalogue, Catalogue):
-            self.catalogue = catalogue
-        else:
-            self.catalogue = Catalogue.load(catalogue)
-        self.embedder = embedder
-        self.gallery = gallery
-        self._match_faces = contract.match_faces_model(embedder)
-        outputs = personal_ads.outputs if gallery is None else personal_ads.embedding_outputs
-        self._outputs = outputs(embedder)
-        self._schema: Schema | None = None
-        self._open()
-
-    @abstractmethod
-    def _open(self) -> None:
-        """Prepare the connection."""
-
-    def _read(self, response: InferResponse, picture: Picture) -> PictureAnswer:
-        return products.interpret(response, picture.source, self.catalogue)
-
-    def _search(self, response: InferResponse, filter: Filter | None) -> Sequence[Matches] | None:  # noqa: A002
-        """What ``gallery`` holds for the faces; None where the server's answers."""
-        if self.gallery is None:
-            return None
-        vectors = personal_ads.embeddings(response, self.embedder)
-        return self.gallery.search(vectors, contract.MATCHES, filter) if len(vectors) else []
-
-    def _health(self, server: str, probe: PictureAnswer, began: float) -> Health:
-        latency_ms = (time.perf_counter() - began) * 1000
-        model = contract.RECOMMEND_PRODUCTS
-        return Health(self.endpoint.url, server, model, latency_ms, probe.model_versions, probe.starter)
+from adlens.front import DEFAULT_WORKERS as DEFAULT_WORKERS
+from adlens.jobs import creatives, faces, offers, personal_ads
+from adlens.jobs.conversation import Answer, Conversation
+from adlens.jobs.users import UserTally
+from adlens.pictures import ImageLike
+from adlens.runs import ask_many
+from adlens.transport import Connection
 
 
-class Recommender(_Settings):
+class Recommender(Front):
     """Recommends products and ads. A context manager; to be shared by any number of threads."""
 
     def _open(self) -> None:
@@ -136,7 +57,7 @@ class Recommender(_Settings):
             UnknownModel: the server does not serve ``recommend_products``.
         """
         picture = pictures.load(image)
-        with _refusals(picture):
+        with refusals(picture):
             response = self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
         return self._read(response, picture)
 
@@ -173,7 +94,7 @@ class Recommender(_Settings):
             InvalidConfiguration: ``workers`` is below 1.
         """
         tally = UserTally(os.fspath(folder), self.catalogue)
-        for answer in self.recommend_many(_pictures_of(folder), workers=workers):
+        for answer in self.recommend_many(pictures_of(folder), workers=workers):
             tally.add(answer)
             if on_answer:
                 on_answer(answer)
@@ -230,14 +151,95 @@ class Recommender(_Settings):
             ServerError: no answer from the server, after retries.
             UnknownModel: the server does not serve ``uplift_offer``.
         """
-        steps = offers.ask(customer, self._schema)
+        answer, self._schema = self._converse(offers.ask(customer, self._schema))
+        return answer
+
+    def optimise_creative(
+        self,
+        photo: ImageLike,
+        target: str = DEFAULT_TARGET,
+        *,
+        campaign_type: str,
+        industry: str,
+        type: str,  # noqa: A002 - the field's terms
+        filter: Filter | None = None,  # noqa: A002
+        alternates: bool = True,
+    ) -> CreativeAnswer:
+        """Find the version of a picture that converts best, and other pictures that would.
+
+        Args:
+            photo: see ``recommend_products``.
+            target: one of ``contract.TARGETS``; of those in LOWER_IS_BETTER the lowest is best.
+            campaign_type: of the campaign; which are known, the model that answers decides.
+            industry: the same.
+            type: the kind of product, such as the wearer of a shoe; alternates are of the same one.
+            filter: which pictures of the catalogue may be alternates: ``{"brand": ["nike", "puma"]}``.
+            alternates: whether any are wanted.
+
+        Raises:
+            BadImage: the picture cannot be read, or is over a limit (``TooLarge``).
+            BadContext: no such target, or a campaign that the model does not know; the known are listed.
+            BadFilter: the catalogue cannot be filtered like this.
+            WrongEmbedder: the catalogue was made by other weights than those that judge the picture.
+            ServerError: no answer from the server, after retries.
+            UnknownModel: the server does not serve what is needed.
+        """
+        question = creatives.Question(target, campaign_type, industry, type, filter, alternates)
+        return self._optimise(photo, question)
+
+    def optimise_creatives(
+        self,
+        photos: Iterable[ImageLike],
+        target: str = DEFAULT_TARGET,
+        *,
+        campaign_type: str,
+        industry: str,
+        type: str,  # noqa: A002
+        filter: Filter | None = None,  # noqa: A002
+        alternates: bool = True,
+        workers: int = DEFAULT_WORKERS,
+    ) -> Iterator[CreativeAnswer | Failure]:
+        """``optimise_creative`` for any number of photos of one campaign; see ``recommend_many``.
+
+        Raises:
+            AdlensError: the campaign cannot be judged, before any picture is sent.
+            InvalidConfiguration: ``workers`` is below 1.
+        """
+        question = creatives.Question(target, campaign_type, industry, type, filter, alternates)
+        self._known = self._converse(creatives.learn(question, self._known))
+        ask = partial(self._optimise, question=question)
+        return ask_many(ask, photos, workers, self.endpoint.timeout_s)
+
+    def render_creative(self, photo: ImageLike) -> dict[str, Image.Image]:
+        """Have the server make the variants of a picture to look at: RGB, by label, the original among them.
+
+        Their longer side is at most ``contract.CANVAS`` pixels. What ``optimise_creative`` judges needs none
+        of them.
+
+        Raises:
+            BadImage: the picture cannot be read, or is over a limit (``TooLarge``).
+            ServerError: no answer from the server, after retries.
+            UnknownModel: the server does not serve ``render_creative``.
+        """
+        picture = pictures.load(photo)
+        with refusals(picture):
+            response = self._connection.infer(contract.RENDER_CREATIVE, faces.request(picture))
+        return creatives.read_rendered(response)
+
+    def _optimise(self, photo: ImageLike, question: creatives.Question) -> CreativeAnswer:
+        picture = pictures.load(photo)
+        with refusals(picture):
+            answer, self._known = self._converse(creatives.ask(picture, question, self._known))
+        return answer
+
+    def _converse(self, steps: Conversation[Answer]) -> Answer:
+        """Send what a job wants sent until it has its answer."""
         try:
-            inputs = next(steps)
+            model, inputs = next(steps)
             while True:
-                inputs = steps.send(self._connection.infer(contract.UPLIFT_OFFER, inputs))
+                model, inputs = steps.send(self._connection.infer(model, inputs))
         except StopIteration as end:
-            answer, self._schema = end.value
-            return cast(OfferAnswer, answer)
+            return cast(Answer, end.value)
 
     def _personalise(
         self,
@@ -246,7 +248,7 @@ class Recommender(_Settings):
         filter: Filter | None,  # noqa: A002
     ) -> AdAnswer:
         picture = pictures.load(photo)
-        with _refusals(picture):
+        with refusals(picture):
             response = self._connection.infer(
                 self._match_faces, personal_ads.request(picture, filter), outputs=self._outputs
             )
@@ -262,7 +264,7 @@ class Recommender(_Settings):
         """
         server = self._connection.server_version()
         began = time.perf_counter()
-        return self._health(server, self.recommend_products(_probe()), began)
+        return self._health(server, self.recommend_products(probe_picture()), began)
 
     def close(self) -> None:
         """Cancel the calls under way and close the connection."""
@@ -275,134 +277,3 @@ class Recommender(_Settings):
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
-
-
-class AsyncRecommender(_Settings):
-    """``Recommender`` for asyncio, to be used within one event loop. An async context manager."""
-
-    def _open(self) -> None:
-        self._connection = AsyncConnection(self.endpoint)
-
-    async def recommend_products(self, image: ImageLike) -> PictureAnswer:
-        """See ``Recommender.recommend_products``. The picture is read on a thread."""
-        picture = await asyncio.to_thread(pictures.load, image)
-        with _refusals(picture):
-            response = await self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
-        return self._read(response, picture)
-
-    def recommend_many(
-        self, images: Iterable[ImageLike], *, workers: int = DEFAULT_WORKERS
-    ) -> AsyncIterator[PictureAnswer | Failure]:
-        """See ``Recommender.recommend_many``."""
-        return ask_many_async(self.recommend_products, images, workers, self.endpoint.timeout_s)
-
-    async def recommend_for_user(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        workers: int = DEFAULT_WORKERS,
-        on_answer: OnAnswer | None = None,
-    ) -> UserAnswer:
-        """See ``Recommender.recommend_for_user``."""
-        tally = UserTally(os.fspath(folder), self.catalogue)
-        files = await asyncio.to_thread(_pictures_of, folder)
-        async for answer in self.recommend_many(files, workers=workers):
-            tally.add(answer)
-            if on_answer:
-                on_answer(answer)
-        return tally.answer()
-
-    async def personalise(
-        self,
-        photo: ImageLike,
-        customer: Customer | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> AdAnswer:
-        """See ``Recommender.personalise``. The picture is read, and a gallery searched, on a thread."""
-        offer = None if customer is None else await self.offer(customer)
-        return await self._personalise(photo, offer, filter)
-
-    async def personalise_many(
-        self,
-        photos: Iterable[ImageLike],
-        customer: Customer | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-        workers: int = DEFAULT_WORKERS,
-    ) -> AsyncIterator[AdAnswer | Failure]:
-        """See ``Recommender.personalise_many``."""
-        offer = None if customer is None else await self.offer(customer)
-        ask = partial(self._personalise, offer=offer, filter=filter)
-        async with aclosing(ask_many_async(ask, photos, workers, self.endpoint.timeout_s)) as answers:
-            async for answer in answers:
-                yield answer
-
-    async def offer(self, customer: Customer) -> OfferAnswer:
-        """See ``Recommender.offer``."""
-        steps = offers.ask(customer, self._schema)
-        try:
-            inputs = next(steps)
-            while True:
-                inputs = steps.send(await self._connection.infer(contract.UPLIFT_OFFER, inputs))
-        except StopIteration as end:
-            answer, self._schema = end.value
-            return cast(OfferAnswer, answer)
-
-    async def _personalise(
-        self,
-        photo: ImageLike,
-        offer: OfferAnswer | None,
-        filter: Filter | None,  # noqa: A002
-    ) -> AdAnswer:
-        picture = await asyncio.to_thread(pictures.load, photo)
-        with _refusals(picture):
-            response = await self._connection.infer(
-                self._match_faces, personal_ads.request(picture, filter), outputs=self._outputs
-            )
-        elsewhere = await asyncio.to_thread(self._search, response, filter)
-        return personal_ads.interpret(response, picture.source, self.embedder, filter, offer, elsewhere)
-
-    async def health(self) -> Health:
-        """See ``Recommender.health``."""
-        server = await self._connection.server_version()
-        began = time.perf_counter()
-        return self._health(server, await self.recommend_products(_probe()), began)
-
-    async def close(self) -> None:
-        """See ``Recommender.close``."""
-        await self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        """Give the recommender itself."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close it."""
-        await self.close()
-
-
-@contextmanager
-def _refusals(picture: Picture) -> Iterator[None]:
-    """The server takes what the JPEG gate lets through, so what it refuses is damaged further inside."""
-    try:
-        yield
-    except BadRequest as error:
-        raise BadImage(
-            f"{picture.source}: refused by the server as damaged; save it again as JPEG ({error})"
-        ) from error
-
-
-def _pictures_of(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """The picture files of ``folder``, at least one."""
-    files = pictures.find_pictures(folder)
-    first = next(files, None)
-    if first is None:
-        known = " ".join(sorted(pictures.SUFFIXES))
-        raise NoPictures(f"{os.fspath(folder)}: no picture files in this folder ({known}); check the path")
-    return chain([first], files)
-
-
-def _probe() -> npt.NDArray[np.uint8]:
-    """A small grey picture, on which nobody is."""
-    return np.full((64, 64, 3), 128, np.uint8)

@@ -1,7 +1,7 @@
 """A Triton that judges people by the colour of their picture: a real gRPC server, no models.
 
 A red picture shows one face with a hat, a green one a beard, a blue one eyewear; a grey one a face with
-nothing, a black one no face. What fails, and how, the test says beforehand.
+nothing, a black one no face. What fails, and how, and what other models answer, the test says beforehand.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ CARDS = {
     "attributes_vgg16": ModelCard("attributes_vgg16", "b" * 16, True, LABELS, (0.0, 0.0, 0.0)),
 }
 
+Model = Callable[[dict[str, np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]
 Faces = list[tuple[tuple[float, float, float, float], dict[str, tuple[float, ...]]]]
 """Box in canvas pixels, and the probabilities of LABELS by backbone, of each face."""
 
@@ -89,12 +91,14 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     ``failures`` are answered first, each once; ``always`` is answered for ever; both with ``reason``, as
     the door in front of a real one gives; ``die_after`` calls the server stops. ``calls`` counts ModelInfer.
+    ``models`` are further ones, by name: from inputs to outputs.
     """
 
     def __init__(self) -> None:
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         self.always: tuple[grpc.StatusCode, str] | None = None
         self.reason: contract.Reason | None = None
+        self.models: dict[str, Model] = {}
         self.delay_s = 0.0
         self.die_after: int | None = None
         self.calls = 0
@@ -135,11 +139,18 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
                 self.busy -= 1
 
     def _answer(self, request: Any) -> Any:
-        if request.model_name != contract.RECOMMEND_PRODUCTS:
-            inputs = zip(request.inputs, request.raw_input_contents, strict=True)
-            return _echo(request.model_name, list(inputs))
+        if request.model_name in self.models:
+            given = zip(request.inputs, request.raw_input_contents, strict=True)
+            inputs = {tensor.name: _array(tensor, raw) for tensor, raw in given}
+            outputs = self.models[request.model_name](inputs)
+        elif request.model_name == contract.RECOMMEND_PRODUCTS:
+            outputs = _look(request.raw_input_contents[0])
+        else:
+            return _echo(
+                request.model_name, list(zip(request.inputs, request.raw_input_contents, strict=True))
+            )
         reply = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
-        for name, array in _look(request.raw_input_contents[0]).items():
+        for name, array in outputs.items():
             datatype = transport.np_to_triton_dtype(array.dtype)
             reply.outputs.add(name=name, datatype=datatype, shape=array.shape)
             reply.raw_output_contents.append(array.tobytes())
@@ -156,6 +167,11 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _array(tensor: Any, raw: bytes) -> np.ndarray[Any, Any]:
+    dtype: Any = transport.triton_to_np_dtype(tensor.datatype)
+    return np.frombuffer(raw, dtype).reshape(tuple(tensor.shape))
 
 
 def _echo(model: str, inputs: list[tuple[Any, bytes]]) -> Any:

@@ -17,7 +17,7 @@ VOCABULARY = Vocabulary(
     {"campaign_type": ("email", "social"), "industry": ("retail", "Zoë & Söhne"), "type": ("men", "women")},
     ("brighter", "original"),
     "a" * 16,
-    {target: "none" for target in contract.TARGETS},
+    dict.fromkeys(contract.TARGETS, "none"),
 )
 
 

@@ -7,7 +7,7 @@ been replaced meanwhile, its answer carries another schema, and it is asked agai
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from adlens import contract, responses
 from adlens.contract import ModelCard
 from adlens.customers import OfferAnswer, Schema
 from adlens.errors import BadCustomer, ServerFault
+from adlens.jobs.conversation import Conversation
 from adlens.transport import InferResponse
 
 NO_OFFER = "No offer: none is expected to help"
@@ -51,9 +52,7 @@ def read_schema(response: InferResponse) -> Schema:
         raise ServerFault(f"{response.model_name}: {error}") from error
 
 
-def ask(
-    customer: Mapping[str, object], schema: Schema | None
-) -> Generator[dict[str, npt.NDArray[Any]], InferResponse, tuple[OfferAnswer, Schema]]:
+def ask(customer: Mapping[str, object], schema: Schema | None) -> Conversation[tuple[OfferAnswer, Schema]]:
     """The whole conversation: yields requests, is sent their responses, and returns answer and schema.
 
     Args:
@@ -66,14 +65,14 @@ def ask(
         ServerFault: a response breaks ``adlens.contract``.
     """
     while True:
-        known = schema or read_schema((yield probe()))
+        known = schema or read_schema((yield contract.UPLIFT_OFFER, probe()))
         try:
             inputs = request(customer, known)
         except BadCustomer:
             if schema is None:
                 raise
         else:
-            response = yield inputs
+            response = yield contract.UPLIFT_OFFER, inputs
             if read_schema(response) == known:
                 return interpret(response, known, customer), known
         schema = None
