@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from adlens import contract
 from adlens.answers import Failure
-from adlens.enrolment import Photo, embed_many, embedder_card
+from adlens.enrolment import FaceEmbedder, embed_many
 from adlens.errors import AdlensError, NoFace
+from adlens.photos import Photo
 from adlens.transport import Connection, Endpoint
 from export.datasets import DatasetError
 from export.pairs import Pair, read_pairs
@@ -131,14 +132,15 @@ def main(
     vectors, without_face, failures = {}, [], []
     try:
         with Connection(Endpoint(url)) as connection:
-            card = embedder_card(connection, embedder)
+            asked = FaceEmbedder(connection, embedder)
+            card = asked.card
             began = time.perf_counter()
-            answers = embed_many(connection, photos, card, workers)
+            answers = embed_many(asked, photos, workers)
             for photo, answer in zip(
                 photos, tqdm(answers, total=len(photos), unit="picture", disable=None), strict=True
             ):
                 if not isinstance(answer, Failure):
-                    vectors[photo.path] = answer.vector
+                    vectors[photo.path] = answer.embedding.vector
                 elif answer.kind == NoFace.__name__:
                     without_face.append(photo.path.name)
                 else:

@@ -1,108 +1,170 @@
-"""Campaign photos become records of a gallery: the server embeds the main face of each.
+"""Pictures become embeddings for a gallery: of the main face of each, or of the picture as it is.
 
-Photos come from a folder or a table. One that has no face, or cannot be read, fails alone.
+The server embeds. A picture that cannot be read, or has no face where one is looked for, fails alone.
 """
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from adlens import contract, pictures
+from adlens import contract, filters, pictures
 from adlens.answers import Failure
-from adlens.contract import EmbedderCard
-from adlens.errors import BadRecord, InvalidConfiguration, NoFace, NoPictures, WrongEmbedder
-from adlens.galleries.records import COLUMNS, Vectors, by_id, check_attributes, check_id
+from adlens.contract import EmbedderCard, ModelCard
+from adlens.errors import NoFace, ServerFault, WrongEmbedder
+from adlens.galleries.records import Embedding
 from adlens.jobs import faces, personal_ads
-from adlens.pictures import ImageLike
-from adlens.responses import card
+from adlens.photos import Photo
+from adlens.pictures import Picture
+from adlens.responses import card, output
 from adlens.runs import ask_many
 from adlens.transport import Connection
 
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo that is to go into a gallery."""
-
-    id: str
-    path: Path
-    attributes: Mapping[str, str] = field(default_factory=dict)
+_CREATIVE_OUTPUTS: Final = (
+    contract.PICTURE_SIZE,
+    contract.VARIANT_LOGITS,
+    contract.CREATIVE_EMBEDDING,
+    contract.card_output(contract.VARY_CREATIVE),
+)
+"""All of ``decode``'s and of ``vary_creative``'s: Triton then runs these steps alone (server#7482)."""
+_UNIT: Final = 1e-2
+"""How far from 1 the length of an embedding may be."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The main face of a photo.
+    """What the server says of a picture.
 
     Attributes:
-        vector: float32 [D], of length 1.
-        faces: how many the photo has.
-        embedder_weights: that made the vector.
+        embedding: of its main face, or of itself.
+        faces: how many it has; None where it is embedded as a whole.
     """
 
-    vector: Vectors
-    faces: int
-    embedder_weights: str
+    embedding: Embedding
+    faces: int | None = None
 
 
-def find_photos(source: Path, attribute: str | None = None) -> list[Photo]:
-    """The photos of a folder and those below, or of a CSV table.
+class Embedder(Protocol):
+    """Embeds pictures by one set of weights, whatever the server does meanwhile."""
 
-    Args:
-        source: a folder, where a file's name less its suffix is the id; or a table with the columns
-            ``id`` and ``path``, seen from the table, whose other columns are attributes.
-        attribute: in a folder, named by the folder that a photo lies in.
+    @property
+    def name(self) -> str:
+        """As in galleries of its vectors."""
 
-    Raises:
-        NoPictures: there are none, or they cannot be listed.
-        InvalidConfiguration: the table cannot be read, or lacks a column.
-        BadRecord: an id or attribute that a gallery cannot take.
-        DuplicateId: two photos have one id.
-    """
-    photos = list(_of_folder(source, attribute) if source.is_dir() else _of_table(source))
-    if not photos:
-        raise NoPictures(f"{source}: no photos; check the path")
-    for photo in photos:
-        check_id(photo.id)
-        check_attributes(photo.attributes, photo.attributes.values())
-    return list(by_id(photos).values())
+    @property
+    def weights(self) -> str:
+        """``weights`` of its card."""
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds for one picture."""
+
+    def embed(self, picture: Picture) -> Embedded:
+        """Have the server embed ``picture``.
+
+        Raises:
+            NoFace: there is nothing to embed.
+            WrongEmbedder: the server runs other weights by now.
+            AdlensError: as ``Connection.infer``.
+        """
 
 
-def _of_folder(folder: Path, attribute: str | None) -> Iterator[Photo]:
-    for below in pictures.find_users(folder.absolute()):
-        for path in pictures.find_pictures(below):
-            yield Photo(path.stem, path, {attribute: below.name} if attribute else {})
+class FaceEmbedder:
+    """The main face of each picture, by one of the embedders of faces."""
+
+    def __init__(self, connection: Connection, name: str = contract.EMBEDDER) -> None:
+        """Ask the server for the embedder's card.
+
+        Raises:
+            ServerError: no answer.
+            UnknownModel: the server does not serve this embedder.
+        """
+        self._connection = connection
+        self.card = embedder_card(connection, name)
+        self.name = name
+        self.weights = self.card.weights
+        self.dimension = self.card.dimension
+        self.timeout_s = connection.endpoint.timeout_s
+
+    def embed(self, picture: Picture) -> Embedded:
+        """See ``Embedder``."""
+        model = contract.match_faces_model(self.name)
+        outputs = personal_ads.embedding_outputs(self.name)
+        answer = self._connection.infer(model, personal_ads.request(picture), outputs=outputs)
+        found = faces.read(answer)
+        if not found.faces:
+            raise NoFace(
+                f"{picture.source}: no face found; give a photo with a face, large enough and upright"
+            )
+        name = contract.card_output(contract.embed_model(self.name))
+        _check_weights(self.card, card(answer, name, EmbedderCard))
+        boxes = [(face.box.x1, face.box.y1, face.box.x2, face.box.y2) for face in found.faces]
+        main = faces.main_face(boxes, found.height, found.width)
+        return Embedded(Embedding(personal_ads.embeddings(answer, self.name)[main]), found.found)
 
 
-def _of_table(table: Path) -> Iterator[Photo]:
-    folder = table.absolute().parent
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            columns = rows.fieldnames or []
-            if missing := [name for name in COLUMNS if name not in columns]:
-                raise InvalidConfiguration(f"{table} lacks the column {' and '.join(missing)}; add it")
-            if twice := [name for name, times in Counter(columns).items() if times > 1]:
-                raise InvalidConfiguration(f"{table} has the column {' and '.join(twice)} twice; rename one")
-            for row in rows:
-                if None in row or None in row.values():
-                    raise BadRecord(
-                        f"{table}, line {rows.line_num}: not {len(columns)} columns; write one each"
-                    )
-                attributes = {name: text for name, text in row.items() if name not in COLUMNS}
-                yield Photo(row["id"], folder / row["path"], attributes)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidConfiguration(f"{table} is no folder, nor a table in CSV: {error}") from error
+class CreativeEmbedder:
+    """Each picture as it is, with what ``vary_creative`` says of it."""
+
+    name = contract.VARY_CREATIVE
+    dimension = contract.CREATIVE_DIMENSION
+
+    def __init__(self, connection: Connection) -> None:
+        """Ask the server for the card of ``vary_creative``.
+
+        Raises:
+            ServerError: no answer.
+            UnknownModel: the server does not serve it.
+            ServerFault: it cannot tell a picture as it is.
+        """
+        self._connection = connection
+        self.timeout_s = connection.endpoint.timeout_s
+        nothing: dict[str, npt.NDArray[Any]] = {
+            contract.PIXELS: np.zeros((1, contract.CANVAS, contract.CANVAS, 3), np.uint8),
+            contract.PICTURE_SIZE: np.full((1, 2), contract.CANVAS, np.int32),
+            contract.WANTED: np.zeros((1, contract.MAX_VARIANTS), np.uint8),
+        }
+        answer = connection.infer(contract.VARY_CREATIVE, nothing, outputs=(contract.CARD,))
+        self.card = card(answer, contract.CARD, ModelCard)
+        self.weights = self.card.weights
+        if contract.ORIGINAL not in self.card.labels[: contract.MAX_VARIANTS]:
+            raise ServerFault(
+                f"card of {self.card.model}: its labels are {', '.join(self.card.labels)}; "
+                f"without '{contract.ORIGINAL}' there are no alternates"
+            )
+        self._original = self.card.labels.index(contract.ORIGINAL)
+
+    def embed(self, picture: Picture) -> Embedded:
+        """See ``Embedder``."""
+        wanted = np.zeros((1, contract.MAX_VARIANTS), np.uint8)
+        wanted[0, self._original] = 1
+        request: dict[str, npt.NDArray[Any]] = {
+            **faces.request(picture),
+            contract.WANTED: wanted,
+            contract.FILTER: filters.encode(None),
+            contract.CONTEXT: np.zeros((1, len(contract.CONTEXT_NAMES)), np.int32),
+        }
+        answer = self._connection.infer(contract.OPTIMISE_CREATIVE, request, outputs=_CREATIVE_OUTPUTS)
+        _check_weights(self.card, card(answer, contract.card_output(contract.VARY_CREATIVE), ModelCard))
+        vector = output(answer, contract.CREATIVE_EMBEDDING, (contract.CREATIVE_DIMENSION,))
+        if not abs(length := float(np.linalg.norm(vector)) - 1) <= _UNIT:
+            raise ServerFault(
+                f"{picture.source}: its {contract.CREATIVE_EMBEDDING} has length {length + 1:.3g}"
+            )
+        logits = output(answer, contract.VARIANT_LOGITS, (contract.MAX_VARIANTS,) * 2)[self._original]
+        return Embedded(Embedding(vector, logits))
 
 
 def embedder_card(connection: Connection, embedder: str) -> EmbedderCard:
-    """What the server's embedder says of itself.
+    """What the server's embedder of faces says of itself.
 
     Raises:
         ServerError: no answer.
@@ -117,39 +179,25 @@ def embedder_card(connection: Connection, embedder: str) -> EmbedderCard:
     return card(answer, contract.CARD, EmbedderCard)
 
 
-def embed_many(
-    connection: Connection, photos: Iterable[Photo], judge: EmbedderCard, workers: int
-) -> Iterator[Embedded | Failure]:
-    """Have the server embed the main face of each photo, ``workers`` at a time, answers in order.
+def embed_many(embedder: Embedder, photos: Iterable[Photo], workers: int) -> Iterator[Embedded | Failure]:
+    """Have each photo embedded, ``workers`` at a time, answers in order.
 
     Args:
-        connection: to the server.
+        embedder: whose weights end the run when the server changes them meanwhile.
         photos: any number; read as answers are taken.
-        judge: of the embedder; a server that changes it meanwhile ends the run.
         workers: photos in flight.
     """
-    model = contract.match_faces_model(judge.embedder)
-    outputs = personal_ads.embedding_outputs(judge.embedder)
+    return ask_many(
+        lambda image: embedder.embed(pictures.load(image)),
+        (photo.path for photo in photos),
+        workers,
+        embedder.timeout_s,
+    )
 
-    def embed(image: ImageLike) -> Embedded:
-        picture = pictures.load(image)
-        answer = connection.infer(model, personal_ads.request(picture), outputs=outputs)
-        found = faces.read(answer)
-        if not found.faces:
-            raise NoFace(
-                f"{picture.source}: no face found; give a photo with a face, large enough and upright"
-            )
-        name = contract.card_output(contract.embed_model(judge.embedder))
-        weights = card(answer, name, EmbedderCard).weights
-        if weights != judge.weights:
-            raise WrongEmbedder(
-                f"the server's {judge.model} was replaced meanwhile, weights {judge.weights} by {weights}; "
-                "build the gallery anew"
-            )
-        boxes = [(face.box.x1, face.box.y1, face.box.x2, face.box.y2) for face in found.faces]
-        main = faces.main_face(boxes, found.height, found.width)
-        vector = personal_ads.embeddings(answer, judge.embedder)[main]
-        return Embedded(vector, found.found, weights)
 
-    paths = (photo.path for photo in photos)
-    return ask_many(embed, paths, workers, connection.endpoint.timeout_s)
+def _check_weights(first: ModelCard, now: ModelCard) -> None:
+    if now.weights != first.weights:
+        raise WrongEmbedder(
+            f"the server's {first.model} was replaced meanwhile, weights {first.weights} by {now.weights}; "
+            "build the gallery anew"
+        )
