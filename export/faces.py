@@ -32,15 +32,33 @@ def decode(
     Yields:
         Canvases uint8 [n, S, S, 3] and picture sizes int32 [n, 2] (height, width), n <= ``batch``.
     """
-    pipeline = runpy.run_path(str(PIPELINE))[contract.DECODE](
-        batch_size=batch, num_threads=_THREADS, device_id=None, prefetch_queue_depth=1, exec_pipelined=False,
-        exec_async=False,
-    )  # fmt: skip
-    pipeline.build()
+    decoder = Decoder(batch)
     for start in range(0, len(paths), batch):
-        files = [np.fromfile(path, np.uint8) for path in paths[start : start + batch]]
-        pixels, sizes = pipeline.run(**{contract.IMAGE: files})
-        yield torch.from_numpy(np.array(pixels.as_array())), np.array(sizes.as_array(), dtype=np.int32)
+        yield decoder.run([np.fromfile(path, np.uint8) for path in paths[start : start + batch]])
+
+
+class Decoder:
+    """The served DALI pipeline, in this process."""
+
+    def __init__(self, batch: int = contract.MAX_BATCH) -> None:
+        """Build it, for at most ``batch`` files at a time."""
+        self._pipeline = runpy.run_path(str(PIPELINE))[contract.DECODE](
+            batch_size=batch, num_threads=_THREADS, device_id=None, prefetch_queue_depth=1,
+            exec_pipelined=False, exec_async=False,
+        )  # fmt: skip
+        self._pipeline.build()
+
+    def run(self, files: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, NDArray[np.int32]]:
+        """Decode JPEG files, uint8 [bytes] each.
+
+        Returns:
+            Canvases uint8 [n, S, S, 3] and picture sizes int32 [n, 2] (height, width).
+
+        Raises:
+            RuntimeError: DALI cannot decode one of them; the decoder is of no use from then on.
+        """
+        pixels, sizes = self._pipeline.run(**{contract.IMAGE: list(files)})
+        return torch.from_numpy(np.array(pixels.as_array())), np.array(sizes.as_array(), dtype=np.int32)
 
 
 def find_main_faces(paths: Sequence[Path], detector: nn.Module) -> Tensor:

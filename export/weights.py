@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.error import URLError
 
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from export.graph import Weights
 from export.networks.backbones import Backbone, DlibBackbone, ResNet50Backbone, Vgg16Backbone
 from export.networks.dlib_resnet import find_weights, load_dlib_resnet
-from export.networks.resnet import Bottleneck, ResNet50
+from export.networks.resnet import BasicBlock, Bottleneck, ResNet50
 from export.networks.vgg import Vgg16
 
 STARTER: Final = "starter"
@@ -34,7 +34,7 @@ PACKAGED: Final = "package"
 PUBLISHED: Final = "published"
 SEED: Final = 20
 _RESIDUAL_GAIN: Final = 0.2
-"""Scale of a starter bottleneck's last normalisation, which keeps 16 untrained blocks from growing."""
+"""Scale of a starter block's last normalisation, which keeps 16 untrained blocks from growing."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class PublishedWeights:
 
 URLS: Final[Mapping[str, PublishedWeights]] = {
     "vgg16": PublishedWeights("https://download.pytorch.org/models/vgg16-397923af.pth", "BSD-3-Clause"),
+    "resnet34": PublishedWeights("https://download.pytorch.org/models/resnet34-b627a593.pth", "BSD-3-Clause"),
     "resnet50": PublishedWeights("https://download.pytorch.org/models/resnet50-0676ba61.pth", "BSD-3-Clause"),
 }
 """ImageNet weights of torchvision's ``IMAGENET1K_V1`` (its ``models/vgg.py`` and ``models/resnet.py``)."""
@@ -95,14 +96,32 @@ def load_backbone(name: str, weights: str = STARTER) -> tuple[Backbone, Weights]
     if name not in _NETWORKS:
         raise WeightsError(f"no backbone {name!r}: choose one of {DlibBackbone.name}, {', '.join(_NETWORKS)}")
     build, wrap = _NETWORKS[name]
+    network, source = load_network(name, build, weights)
+    return wrap(network).eval(), source
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_network(name: str, build: Callable[[], Network], weights: str = STARTER) -> tuple[Network, Weights]:
+    """A network in evaluation mode, whole, and where its weights come from.
+
+    Args:
+        name: in ``URLS``.
+        build: makes the network, untrained.
+        weights: ``starter``, ``published``, or the path of a local state dict, as for ``load_backbone``.
+
+    Raises:
+        WeightsError: the file or the author's server cannot be reached, or the weights do not fit.
+    """
     if weights == STARTER:
-        return wrap(seeded(build)).eval(), Weights("seeded starter", "Apache-2.0", "", starter=True)
+        return seeded(build), Weights("seeded starter", "Apache-2.0", "", starter=True)
     path = fetch(URLS[name]) if weights == PUBLISHED else Path(weights)
     source = URLS[name].url if weights == PUBLISHED else path.name
     licence = URLS[name].licence if weights == PUBLISHED else "as stated where the file came from"
     network = build().eval()
     load_strictly(network, path)
-    return wrap(network).eval(), Weights(source, licence, sha256(path))
+    return network, Weights(source, licence, sha256(path))
 
 
 def fetch(published: PublishedWeights) -> Path:
@@ -167,7 +186,7 @@ def dlib_source() -> Weights:
     return Weights(f"package face_recognition_models {version}", "public domain", find_weights().sha256)
 
 
-def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+def seeded(build: Callable[[], Network]) -> Network:
     """The network with He initialisation (arXiv:1502.01852) from a fixed seed."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
@@ -179,6 +198,8 @@ def seeded(build: Callable[[], nn.Module]) -> nn.Module:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Bottleneck):
                 nn.init.constant_(module.bn3.weight, _RESIDUAL_GAIN)
+            elif isinstance(module, BasicBlock):
+                nn.init.constant_(module.bn2.weight, _RESIDUAL_GAIN)
     return network.eval()
 
 

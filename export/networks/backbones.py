@@ -91,7 +91,7 @@ class DlibBackbone(Backbone):
 
     def trunk(self, chips: Tensor) -> Shared:
         """([M, 19456],)."""
-        return (_pooled(self.network.features(chips), DLIB_GRIDS),)
+        return (pooled(self.network.features(chips), DLIB_GRIDS),)
 
     def new_tail(self) -> Tail:
         """A linear tail."""
@@ -111,13 +111,13 @@ class Vgg16Backbone(Backbone):
         self.block4 = network.features[vgg.BLOCK4_END : vgg.BLOCK5_START]
         # A list keeps the pattern of tails out of the trunk's own parameters.
         self._last = [network.features[vgg.BLOCK5_START :]]
-        self.normalise = _ImageNetNormalise()
+        self.normalise = ImageNetNormalise()
 
     def trunk(self, chips: Tensor) -> Shared:
         """([M, 12288], [M, 512, 9, 9])."""
         block3 = self.block3(self.normalise(chips))
         block4 = self.block4(block3)
-        return _pooled([block3, block4], VGG16_GRIDS), block4
+        return pooled([block3, block4], VGG16_GRIDS), block4
 
     def new_tail(self) -> Tail:
         """Block 5, flattened to 8192, then 256 and 1."""
@@ -141,7 +141,7 @@ class ResNet50Backbone(Backbone):
         if not isinstance(last, Bottleneck):
             raise TypeError(f"layer4 must end with a bottleneck, not {type(last).__name__}")
         self._last = [last]
-        self.normalise = _ImageNetNormalise()
+        self.normalise = ImageNetNormalise()
 
     def trunk(self, chips: Tensor) -> Shared:
         """([M, 24576], [M, 512, 7, 7], [M, 2048, 7, 7])."""
@@ -149,7 +149,7 @@ class ResNet50Backbone(Backbone):
         layer2 = net.layer2(net.layer1(net.stem(self.normalise(chips))))
         layer3 = net.layer3(layer2)
         shortcut = net.layer4[:-1](layer3)
-        return _pooled([layer2, layer3], RESNET50_GRIDS), self._last[0].inner(shortcut), shortcut
+        return pooled([layer2, layer3], RESNET50_GRIDS), self._last[0].inner(shortcut), shortcut
 
     def new_tail(self) -> Tail:
         """The last 1x1 convolution with its shortcut, averaged to 2048, then 512 and 1."""
@@ -168,7 +168,7 @@ class _LastConvolution(nn.Module):
         return functional.relu(self.conv3(inner) + shortcut).mean(dim=(2, 3))
 
 
-class _ImageNetNormalise(nn.Module):
+class ImageNetNormalise(nn.Module):
     """[0, 255] to zero mean and unit variance over ImageNet."""
 
     def __init__(self) -> None:
@@ -177,6 +177,7 @@ class _ImageNetNormalise(nn.Module):
             self.register_buffer(name, 255.0 * torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, chips: Tensor) -> Tensor:
+        """RGB float32 [M, 3, h, w]."""
         return (chips - self.get_buffer("mean")) / self.get_buffer("std")
 
 
@@ -188,26 +189,26 @@ def _head(features: int, hidden: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), last)
 
 
-def _pooled(levels: list[Tensor], grids: tuple[int, ...]) -> Tensor:
+def pooled(levels: list[Tensor], grids: tuple[int, ...]) -> Tensor:
     """Levels [M, C, h, w] averaged to their grids, square roots taken, joined: [M, sum(C * grid**2)].
 
     Square roots make a linear classifier compare histograms as the Hellinger kernel does (Perronnin et al.,
     ECCV 2010). All levels come out of a ReLU, so none is negative.
     """
-    cells = [_averaged(x, grid).flatten(1) for x, grid in zip(levels, grids, strict=True)]
+    cells = [averaged(x, grid).flatten(1) for x, grid in zip(levels, grids, strict=True)]
     return torch.cat(cells, dim=1).sqrt()
 
 
-def _averaged(x: Tensor, grid: int) -> Tensor:
+def averaged(x: Tensor, grid: int) -> Tensor:
     """Adaptive average pooling to ``grid`` x ``grid`` as one matrix product: any size exports to ONNX.
 
     The plain matrix stands on the right, as ONNX Runtime multiplies an empty batch only that way round.
     """
-    rows, columns = (_cells(side, grid).to(x) for side in x.shape[2:])
+    rows, columns = (averaging(side, grid).to(x) for side in x.shape[2:])
     return x.flatten(2) @ torch.kron(rows, columns).T
 
 
-def _cells(side: int, grid: int) -> Tensor:
+def averaging(side: int, grid: int) -> Tensor:
     """[grid, side]: each row averages the positions of its cell, as ``adaptive_avg_pool2d`` does."""
     matrix = torch.zeros(grid, side)
     for cell in range(grid):

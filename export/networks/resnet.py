@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-EXPANSION = 4
-"""Output channels of a bottleneck over its inner width."""
-
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions and a shortcut."""
 
+    expansion = 4
+    """Output channels over the inner width."""
+
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        out = width * EXPANSION
+        out = width * self.expansion
         self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
@@ -45,18 +45,53 @@ class Bottleneck(nn.Module):
         return functional.relu(self.bn3(self.conv3(self.inner(x))) + shortcut)
 
 
-class ResNet50(nn.Module):
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    expansion = 1
+    """Output channels over the width."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or channels != width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[M, channels, h, w] -> [M, width, h', w']."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class ResNet(nn.Module):
     """Pictures float32 [M, 3, 224, 224], RGB normalised as ImageNet -> logits [M, classes]."""
+
+    block: type[Bottleneck] | type[BasicBlock]
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+    blocks: tuple[int, int, int, int]
+    """Blocks of each layer."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _layer(64, 64, 3, 1)
-        self.layer2 = _layer(256, 128, 4, 2)
-        self.layer3 = _layer(512, 256, 6, 2)
-        self.layer4 = _layer(1024, 512, 3, 2)
-        self.fc = nn.Linear(2048, classes)
+        channels = 64
+        for number, blocks in enumerate(self.blocks):
+            width = 64 * 2**number
+            layer = _layer(self.block, channels, width, blocks, 2 if number else 1)
+            setattr(self, f"layer{number + 1}", layer)
+            channels = width * self.block.expansion
+        self.fc = nn.Linear(channels, classes)
 
     def stem(self, x: Tensor) -> Tensor:
         """[M, 3, 224, 224] -> [M, 64, 56, 56]."""
@@ -69,9 +104,25 @@ class ResNet50(nn.Module):
         return logits
 
 
-def _layer(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    first = Bottleneck(channels, width, stride)
-    rest = [Bottleneck(width * EXPANSION, width, 1) for _ in range(blocks - 1)]
+class ResNet34(ResNet):
+    """Two convolutions a block."""
+
+    block = BasicBlock
+    blocks = (3, 4, 6, 3)
+
+
+class ResNet50(ResNet):
+    """Three convolutions a block."""
+
+    block = Bottleneck
+    blocks = (3, 4, 6, 3)
+
+
+def _layer(
+    block: type[Bottleneck] | type[BasicBlock], channels: int, width: int, blocks: int, stride: int
+) -> nn.Sequential:
+    first = block(channels, width, stride)
+    rest = [block(width * block.expansion, width, 1) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
 
 

@@ -1,0 +1,192 @@
+"""The two graphs of job 3: one judges the variants of pictures, the other shows them.
+
+Both frame the picture and make the variants by the same functions. The judge runs its trunk once, on the
+wanted variants of the whole batch, gathered, and scatters what it finds back to fixed shapes; so nothing
+is padded, and nothing returns to Python in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adlens import contract
+from export.creative.framing import frame
+from export.creative.variants import VARIANTS, Variant
+from export.networks.backbones import ImageNetNormalise, pooled
+from export.networks.resnet import ResNet, ResNet34, ResNet50, fold_batch_norm
+
+SIDE: Final = 224
+"""Of the squares that the network reads, in pixels, as ImageNet's."""
+BACKBONES: Final[dict[str, type[ResNet]]] = {"resnet50": ResNet50, "resnet34": ResNet34}
+GRIDS: Final = (1, 2, 2, 2)
+"""Cells a side to which layers 1 to 4 are averaged for the head."""
+EMBEDDING_SEED: Final = 20
+Features = tuple[Tensor, Tensor]
+"""What the trunk knows of M squares: for the head [M, wide], and its last layer averaged [M, last]."""
+
+
+class CreativeTrunk(nn.Module):
+    """A ResNet without its last product: squares float32 [M, 3, S, S], RGB in [0, 255] -> ``Features``."""
+
+    def __init__(self, network: ResNet) -> None:
+        """Take ``network`` over, its normalisations folded in place."""
+        super().__init__()
+        fold_batch_norm(network)
+        self.stem = nn.Sequential(network.conv1, nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        self.layers = nn.ModuleList([network.layer1, network.layer2, network.layer3, network.layer4])
+        self.normalise = ImageNetNormalise()
+        self.last = network.fc.in_features
+        block = network.block.expansion
+        self.wide = sum(64 * 2**i * block * grid**2 for i, grid in enumerate(GRIDS))
+
+    def forward(self, squares: Tensor) -> Features:
+        """[M, wide] and [M, last]; M may be 0."""
+        levels = []
+        x = self.stem(self.normalise(squares))
+        for layer in self.layers:
+            x = layer(x)
+            levels.append(x)
+        return pooled(levels, GRIDS), x.mean(dim=(2, 3))
+
+
+class Variants(nn.Module):
+    """PIXELS, PICTURE_SIZE -> the variants ``labels`` of each picture, float32 [N, labels, 3, S, S]."""
+
+    def __init__(self, labels: Sequence[str], side: int = SIDE) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        self.side = side
+        self._variants = find_variants(labels)
+
+    def forward(self, pixels: Tensor, picture_size: Tensor) -> Tensor:
+        """RGB in [0, 255]."""
+        framed = frame(pixels, picture_size, self.side)
+        made = [each.apply(framed.squares, framed.background) for each in self._variants]
+        return torch.stack(made, dim=1)
+
+
+class FeatureNetwork(nn.Module):
+    """PIXELS, PICTURE_SIZE -> what the trunk tells the head of every variant, [N, labels, wide]."""
+
+    def __init__(self, trunk: CreativeTrunk, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.variants = Variants(labels)
+
+    def forward(self, pixels: Tensor, picture_size: Tensor) -> Tensor:
+        """Float32."""
+        squares = self.variants(pixels, picture_size)
+        wide: Tensor = self.trunk(squares.flatten(0, 1))[0]
+        return wide.reshape(-1, len(self.variants.labels), self.trunk.wide)
+
+
+class CreativeNetwork(nn.Module):
+    """PIXELS, PICTURE_SIZE, WANTED -> VARIANT_LOGITS, CREATIVE_EMBEDDING, as ``adlens.contract`` says.
+
+    The embedding is the trunk's last layer, averaged, in fewer dimensions by a seeded orthonormal
+    projection, which keeps distances (Johnson and Lindenstrauss, Contemporary Mathematics 26, 1984).
+    """
+
+    projection: Tensor
+
+    def __init__(self, trunk: CreativeTrunk, labels: Sequence[str]) -> None:
+        """A head that knows nothing yet: all its logits are 0.
+
+        Args:
+            trunk: taken over.
+            labels: of registered variants, the original among them, at most ``contract.MAX_VARIANTS``.
+
+        Raises:
+            ValueError: the labels are others than these.
+        """
+        super().__init__()
+        self.trunk = trunk
+        self.variants = Variants(labels)
+        self.head = nn.Linear(trunk.wide, len(labels))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        # Not among the parameters, by which a judge is known: another machine's differs in its last digit.
+        self.register_buffer("projection", _orthonormal(trunk.last), persistent=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the variants, and the logits, stand for."""
+        return self.variants.labels
+
+    def forward(self, pixels: Tensor, picture_size: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """VARIANT_LOGITS float32 [N, V, V] and CREATIVE_EMBEDDING float32 [N, E]."""
+        count, kinds = pixels.shape[0], len(self.labels)
+        squares = self.variants(pixels, picture_size).flatten(0, 1)
+        index = (wanted[:, :kinds] != 0).flatten().nonzero().squeeze(1)
+        wide, last = self.trunk(squares[index])
+        logits = functional.pad(self.head(wide), (0, contract.MAX_VARIANTS - kinds))
+        embedding = functional.normalize(last @ self.projection)
+        flat = torch.zeros(count * kinds, contract.MAX_VARIANTS, device=pixels.device)
+        flat = flat.index_put((index,), logits)
+        found = torch.zeros(count * kinds, contract.CREATIVE_DIMENSION, device=pixels.device)
+        found = found.index_put((index,), embedding)
+        table = flat.reshape(count, kinds, contract.MAX_VARIANTS)
+        original = found.reshape(count, kinds, -1)[:, self.labels.index(contract.ORIGINAL)]
+        return functional.pad(table, (0, 0, 0, contract.MAX_VARIANTS - kinds)), original
+
+
+class RenderNetwork(nn.Module):
+    """PIXELS, PICTURE_SIZE -> RENDERED, RENDERED_BOXES, as ``adlens.contract`` describes them."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
+        self._variants = find_variants(labels)
+
+    def forward(self, pixels: Tensor, picture_size: Tensor) -> tuple[Tensor, Tensor]:
+        """RENDERED uint8 [N, V, C, C, 3] and RENDERED_BOXES int32 [N, V, 4]."""
+        side = contract.CANVAS
+        framed = frame(pixels, picture_size, side)
+        # To bytes one by one: all variants of a batch as floats would take 300 MB.
+        made = [to_bytes(each.apply(framed.squares, framed.background)) for each in self._variants]
+        boxes = [each.move(framed.boxes.float(), side) for each in self._variants]
+        missing = contract.MAX_VARIANTS - len(made)
+        rendered = functional.pad(torch.stack(made, dim=1), (0, 0, 0, 0, 0, 0, 0, missing))
+        return rendered, functional.pad(torch.stack(boxes, dim=1), (0, 0, 0, missing)).int()
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """Float32 [N, 3, S, S] in [0, 255] -> uint8 [N, S, S, 3], to the nearest."""
+    return (pictures + 0.5).clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def find_variants(labels: Sequence[str]) -> list[Variant]:
+    """The registered variants of these labels, in order.
+
+    Raises:
+        ValueError: a label is unknown or stands twice, there are too many, or no original is among them.
+    """
+    if unknown := [label for label in labels if label not in VARIANTS]:
+        raise ValueError(f"no variant {', '.join(map(repr, unknown))}; there are {', '.join(VARIANTS)}")
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"a variant stands twice: {', '.join(labels)}; name each once")
+    if len(labels) > contract.MAX_VARIANTS:
+        raise ValueError(
+            f"{len(labels)} variants, and at most {contract.MAX_VARIANTS} travel; leave some out"
+        )
+    if contract.ORIGINAL not in labels:
+        raise ValueError(f"{contract.ORIGINAL!r} is missing, with which all others are compared; add it")
+    return [VARIANTS[label] for label in labels]
+
+
+def _orthonormal(length: int) -> Tensor:
+    """float32 [length, E] whose columns are of length 1 and at right angles.
+
+    Raises:
+        ValueError: there are fewer than E numbers to project.
+    """
+    if length < contract.CREATIVE_DIMENSION:
+        raise ValueError(f"a last layer of {length} cannot fill {contract.CREATIVE_DIMENSION} dimensions")
+    random = torch.Generator().manual_seed(EMBEDDING_SEED)
+    values = torch.randn(length, contract.CREATIVE_DIMENSION, generator=random, dtype=torch.float64)
+    basis: Tensor = torch.linalg.qr(values).Q.float()
+    return basis
