@@ -381,7 +381,10 @@ CREATIVE_MODELS: Final = {
         | {card_output(model): TENSORS[CARD] for model in (VARY_CREATIVE, ALTERNATES, CONVERSION)},
     ),
     RENDER_VARIANTS: Signature(_some(PIXELS, PICTURE_SIZE), _some(RENDERED, RENDERED_BOXES, CARD)),
-    RENDER_CREATIVE: Signature(_some(IMAGE), _some(RENDERED, RENDERED_BOXES, CARD)),
+    RENDER_CREATIVE: Signature(
+        _some(IMAGE),
+        _some(PICTURE_SIZE, RENDERED, RENDERED_BOXES) | {card_output(RENDER_VARIANTS): TENSORS[CARD]},
+    ),
 }  # fmt: skip
 """What every model of this repository takes and gives; other embedders bring three models each."""
 

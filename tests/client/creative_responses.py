@@ -107,7 +107,8 @@ class Said:
             canvases[0, place, top : top + height, left : left + width] = grey(place)
         card = replace(self.network, model=contract.RENDER_VARIANTS)
         outputs = {contract.RENDERED: canvases, contract.RENDERED_BOXES: boxes}
-        return outputs | {contract.CARD: _bytes(card.to_bytes()), **self.changes}
+        named = contract.card_output(contract.RENDER_VARIANTS)
+        return outputs | {named: _bytes(card.to_bytes()), **self.changes}
 
     @property
     def models(self) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def read_rendered(response: InferResponse) -> dict[str, Image.Image]:
     Raises:
         ServerFault: the response breaks ``adlens.contract``.
     """
-    card = responses.card(response, contract.CARD, ModelCard)
+    card = responses.card(response, contract.card_output(contract.RENDER_VARIANTS), ModelCard)
     _check_labels(card)
     canvases = output(response, contract.RENDERED, contract.TENSORS[contract.RENDERED].shape)
     boxes = output(response, contract.RENDERED_BOXES, contract.TENSORS[contract.RENDERED_BOXES].shape)
