@@ -11,6 +11,7 @@ from PIL import Image
 from adlens.commands import INTERRUPTED
 from adlens.commands.ads import ads
 from adlens.commands.alternates import alternates
+from adlens.commands.creative import creative
 from adlens.commands.gallery import gallery
 from adlens.commands.health import health
 from adlens.commands.products import products
@@ -37,6 +38,7 @@ def main() -> None:
 
 main.add_command(products)
 main.add_command(ads)
+main.add_command(creative)
 main.add_command(gallery)
 main.add_command(alternates)
 main.add_command(health)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-from adlens import annotate, comparison
+from adlens import annotate, comparison, contact_sheet
 from adlens.ads import AdAnswer
 from adlens.answers import PictureAnswer, UserAnswer
+from adlens.creatives import CreativeAnswer
 from adlens.errors import InvalidConfiguration
 
 _JPEG_QUALITY: Final = 92
@@ -18,13 +20,13 @@ _JPEG_QUALITY: Final = 92
 class Drawings:
     """Writes annotated pictures under one folder.
 
-    A single picture, or the ad for it, becomes ``<out>/<name>.jpg``; a user's pictures
-    ``<out>/<user>/<name>.jpg``, and the one that the user's recommendation rests on ``<out>/<user>.jpg``.
-    Names that are taken in the same run get a number.
+    A single picture, the ad for it, or the sheet of its variants becomes ``<out>/<name>.jpg``; a variant to
+    be sent ``<out>/<name>-<label>.jpg``; a user's pictures ``<out>/<user>/<name>.jpg``, and the one that the
+    user's recommendation rests on ``<out>/<user>.jpg``. Names that are taken in the same run get a number.
     """
 
-    def __init__(self, out: Path, inputs: tuple[Path, ...]) -> None:
-        """Make the folder ``out``.
+    def __init__(self, out: Path, inputs: tuple[Path, ...], option: str = "--out") -> None:
+        """Make the folder ``out``, which ``option`` names.
 
         Raises:
             InvalidConfiguration: it cannot be made, or lies where it would overwrite or join ``inputs``.
@@ -37,13 +39,13 @@ class Drawings:
             source = path.resolve() if path.is_dir() else path.resolve().parent
             if resolved == source or (path.is_dir() and source in resolved.parents):
                 raise InvalidConfiguration(
-                    f"--out {out} lies among the pictures of {path}; give another folder"
+                    f"{option} {out} lies among the pictures of {path}; give another folder"
                 )
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidConfiguration(
-                f"--out {out} cannot be made ({error.strerror}); give another"
+                f"{option} {out} cannot be made ({error.strerror}); give another"
             ) from error
 
     def picture(self, answer: PictureAnswer, user: Path | None = None, root: Path | None = None) -> Path:
@@ -65,6 +67,21 @@ class Drawings:
         """Draw the picture beside ``campaign``, the photo found for it, where there is one."""
         path = self._free(self._out / f"{Path(answer.path).stem}.jpg")
         return _save(path, comparison.draw(answer.path, answer, campaign))
+
+    def creative(
+        self,
+        answer: CreativeAnswer,
+        versions: Mapping[str, Image.Image],
+        alternates: Mapping[str, Image.Image],
+    ) -> Path:
+        """Draw the sheet of ``versions`` by label and ``alternates`` by id."""
+        path = self._free(self._out / f"{Path(answer.path).stem}.jpg")
+        return _save(path, contact_sheet.draw(answer, versions, alternates))
+
+    def variant(self, answer: CreativeAnswer, label: str, picture: Image.Image) -> Path:
+        """Write the variant ``label`` as it is, to be sent."""
+        name = f"{Path(answer.path).stem}-{label.replace('/', '-')}.jpg"
+        return _save(self._free(self._out / name), picture)
 
     def _folder(self, user: Path, root: Path) -> Path:
         """Folder for the pictures of ``user``, who lies in ``root``: one a user."""

@@ -9,12 +9,14 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from adlens.ads import AdAnswer
 from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer
+from adlens.creatives import Alternate, CreativeAnswer, percent
 
 _Answer = TypeVar("_Answer", contravariant=True)
 _ProductAnswer = PictureAnswer | UserAnswer | Failure
@@ -55,6 +57,35 @@ class AdText(Report[AdAnswer | Failure]):
         offer = answer.offer
         said = [offer.title, *([str(offer.loyalty)] if offer.loyalty else [])] if offer else []
         return _text(answer.path, answer.title, answer.evidence, said, answer.warnings, drawing)
+
+
+@dataclass(frozen=True)
+class Creative:
+    """An answer, and the files of the variants that were written, by label."""
+
+    answer: CreativeAnswer
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        written = {"files": {label: str(path) for label, path in self.files.items()}} if self.files else {}
+        return self.answer.to_json() | written
+
+
+class CreativeText(Report[Creative | Failure]):
+    """For people, likewise."""
+
+    def line(self, answer: Creative | Failure, drawing: Path | None) -> str | None:
+        """See ``Report``."""
+        if isinstance(answer, Failure):
+            return None
+        found = answer.answer
+        said = [", ".join(f"{each.label} {percent(each.probability)}" for each in found.versions)]
+        if found.best_alternate:
+            best, *others = map(_alternate, found.alternates)
+            said.append("; then ".join(filter(None, (f"best alternate: {best}", ", ".join(others[:2])))))
+        said += [f"written to {path}" for path in answer.files.values()]
+        return _text(found.path, found.title, "", said, found.warnings, drawing)
 
 
 class _HasJson(Protocol):
@@ -149,6 +180,10 @@ def _evidence_of_user(answer: UserAnswer) -> str:
         return pictures
     positive = round(answer.share * answer.pictures_with_face)
     return f"{pictures}, {answer.label} in {positive} of these; best seen in {answer.picture}"
+
+
+def _alternate(found: Alternate) -> str:
+    return f"{found.id} {percent(found.probability)} (similarity {found.similarity:.3f})"
 
 
 def _counted(number: int, what: str) -> str:

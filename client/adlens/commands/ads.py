@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from adlens import contract, filters, pictures
+from adlens import filters
 from adlens.ads import AdAnswer
 from adlens.answers import Failure
 from adlens.commands import options
+from adlens.commands.gallery_photos import AnsweringGallery, one_of_each_folder
 from adlens.commands.run import Run, progress
 from adlens.customers import load_customer
 from adlens.drawings import Drawings
-from adlens.errors import AdlensError, BadFilter, GalleryError, InvalidConfiguration
+from adlens.errors import AdlensError, BadFilter, InvalidConfiguration
 from adlens.filters import Filter
 from adlens.galleries.files import GalleryFolder
 from adlens.recommender import Recommender
@@ -54,7 +54,7 @@ def ads(
     try:
         chosen = filters.parse(pairs)
         gallery = options.gallery_folder(folder, embedder)
-        drawings = Drawings(out, (*photos, *_one_of_each_folder(gallery))) if out else None
+        drawings = Drawings(out, (*photos, *one_of_each_folder(gallery))) if out else None
         with Recommender(**connection, embedder=embedder) as front, progress() as bar:
             run = _Ads(report, bar)
             run.expect(len(photos))
@@ -101,11 +101,7 @@ class _Ads(Run[AdAnswer]):
         drawing = None
         if drawings:
             try:
-                campaign = (
-                    _campaign_photo(answer.nearest.id, answer.model_versions, gallery)
-                    if answer.nearest
-                    else None
-                )
+                campaign = _campaign_photo(answer, gallery)
             except AdlensError as error:
                 answer = replace(answer, warnings=(*answer.warnings, f"not drawn: {error}"))
             else:
@@ -113,25 +109,13 @@ class _Ads(Run[AdAnswer]):
         self.show(answer, drawing)
 
 
-def _one_of_each_folder(gallery: GalleryFolder) -> list[Path]:
-    """Campaign photos, one a folder: a drawing is not to take the place of any."""
-    with suppress(AdlensError):  # each answer will say what is wrong with the gallery
-        photos = map(Path, filter(None, gallery.paths().values()))
-        return list({photo.parent: photo for photo in photos}.values())
-    return []
-
-
-def _campaign_photo(name: str, models: Mapping[str, str], gallery: GalleryFolder) -> bytes:
-    """The photo of that id, as a JPEG file, from the gallery that answered; its digest is in ``models``.
+def _campaign_photo(answer: AdAnswer, gallery: GalleryFolder) -> bytes | None:
+    """The photo found, as a JPEG file; None without one.
 
     Raises:
-        AdlensError: it cannot be read, or ``gallery`` is another one.
+        AdlensError: it cannot be read, or ``gallery`` is not the one that answered.
     """
-    manifest = gallery.manifest()
-    served = models.get(contract.gallery_model(manifest.embedder))
-    if served is None or not manifest.digest.startswith(served):
-        raise GalleryError(f"{gallery.folder} is not the gallery that the server searched; give --gallery")
-    path = gallery.paths().get(name)
-    if not path:
-        raise GalleryError(f"{gallery.folder} does not say where photo '{name}' lies; add it with its path")
-    return pictures.load(path).jpeg
+    if answer.nearest is None:
+        return None
+    answering = AnsweringGallery(gallery, answer.model_versions, "--gallery")
+    return answering.photo(answer.nearest.id).jpeg

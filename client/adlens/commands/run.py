@@ -18,6 +18,7 @@ from adlens.errors import AdlensError, NotSent
 from adlens.reports import Report
 
 Answer = TypeVar("Answer")
+Made = TypeVar("Made")
 
 
 def progress() -> tqdm[Any]:
@@ -65,13 +66,13 @@ class Run(Generic[Answer]):
         else:
             _complain(str(failure))
 
-    def draw(self, draw: Callable[[], Path | None]) -> Path | None:
-        """Where ``draw`` put its picture; where it fails, the answer stands and the run has a failure."""
+    def draw(self, draw: Callable[[], Made]) -> Made | None:
+        """What ``draw`` made; None where it fails: the answer stands, and the run has a failure."""
         try:
             return draw()
         except (AdlensError, OSError) as error:
             self.code = max(self.code, SOME_FAILED)
-            _complain(f"the annotated picture could not be written: {error}")
+            _complain(f"a picture could not be drawn: {error}")
             return None
 
     def ended(self) -> int:
