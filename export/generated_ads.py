@@ -6,7 +6,7 @@ domain), the US Navy's of Grace Hopper (matplotlib, public domain), and faces of
 another picture would: mirrored, framed and lit otherwise. Hopper is in none.
 
 ``python -m export.generated_ads FOLDER`` writes ``campaign/`` with ``campaign.csv``, ``users/``,
-``customer.json``, and ``models/``: the repository's models, linked, with a gallery of the demo's own.
+``customer.json``, and ``models/``: the repository's models, linked, with galleries of the demo's own.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ from export.generated import astronaut
 
 MODELS: Final = Path(__file__).parent.parent / "model_repository"
 GALLERY: Final = contract.gallery_model(contract.EMBEDDER)
+GALLERIES: Final = {
+    GALLERY: (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER]),
+    contract.ALTERNATES: (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION),
+}
+"""Embedder and dimension of each."""
 SEASONS: Final = ("spring", "summer")
 COLLINS: Final = "summer-collins"
 """Id of the campaign photo that shows the astronaut."""
@@ -77,15 +82,16 @@ def write_demo(folder: Path) -> None:
 
 
 def link_models(folder: Path) -> None:
-    """Link the repository's models into ``folder``, but for the gallery: that one is made anew, empty."""
+    """Link the repository's models into ``folder``, but for the galleries: these are made anew, empty."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for model in MODELS.iterdir():
-        if model.name != GALLERY:
+        if model.name not in GALLERIES:
             (folder / model.name).symlink_to(model.resolve(), target_is_directory=True)
-    (folder / GALLERY).mkdir()
-    shutil.copy(MODELS / GALLERY / "config.pbtxt", folder / GALLERY)
-    GalleryFolder(folder / GALLERY).ensure(contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER])
+            continue
+        (folder / model.name).mkdir()
+        shutil.copy(model / "config.pbtxt", folder / model.name)
+        GalleryFolder(folder / model.name).ensure(*GALLERIES[model.name])
 
 
 @click.command()
