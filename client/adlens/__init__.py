@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from adlens.answers import PictureAnswer as PictureAnswer
     from adlens.answers import UserAnswer as UserAnswer
     from adlens.catalogue import Catalogue as Catalogue
+    from adlens.creatives import Alternate as Alternate
     from adlens.creatives import CreativeAnswer as CreativeAnswer
+    from adlens.creatives import Version as Version
     from adlens.customers import OfferAnswer as OfferAnswer
     from adlens.errors import AdlensError as AdlensError
     from adlens.recommender import AsyncRecommender as AsyncRecommender
@@ -40,6 +42,7 @@ _HOME: Final = {
     "AdAnswer": "ads",
     "AdOutcome": "ads",
     "AdlensError": "errors",
+    "Alternate": "creatives",
     "AsyncRecommender": "recommender",
     "Box": "answers",
     "Catalogue": "catalogue",
@@ -54,6 +57,7 @@ _HOME: Final = {
     "Recommender": "recommender",
     "Tls": "transport",
     "UserAnswer": "answers",
+    "Version": "creatives",
 }
 
 __all__ = sorted(_HOME)
