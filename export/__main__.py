@@ -213,6 +213,11 @@ BUILDERS: Final[Mapping[str, Build]] = {
     contract.UPLIFT_OFFER: build_offer,
 }
 """How each leaf model is built, in order."""
+GALLERIES: Final = {
+    contract.gallery_model(contract.EMBEDDER): (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER]),
+    contract.ALTERNATES: (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION),
+}
+"""What makes the vectors of each gallery, and how many numbers they have."""
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_EXPORT"})
@@ -227,17 +232,15 @@ BUILDERS: Final[Mapping[str, Build]] = {
 @click.option("--force", is_flag=True, help="Build even what has not changed.")
 def main(models: tuple[str, ...], weights: tuple[str, ...], repository: Path, force: bool) -> None:
     """Export MODELS (default: all) into the model repository."""
-    gallery = contract.gallery_model(contract.EMBEDDER)
-    everything = (*BUILDERS, gallery)
+    everything = (*BUILDERS, *GALLERIES)
     if unknown := set(models) - set(everything):
         raise click.BadParameter(f"no model {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
     chosen = _parse_weights(weights)
     for model in models or everything:
-        if model == gallery:
+        if model in GALLERIES:
             # Its versions are users' data: never built anew, not even by force.
-            dimension = contract.EMBEDDERS[contract.EMBEDDER]
-            new = GalleryFolder(repository / gallery).ensure(contract.EMBEDDER, dimension)
-            click.echo(f"{gallery}: {'empty' if new else 'is there'}", err=True)
+            new = GalleryFolder(repository / model).ensure(*GALLERIES[model])
+            click.echo(f"{model}: {'empty' if new else 'is there'}", err=True)
             continue
         wanted = chosen.get(model.removeprefix(contract.attributes_model("")))
         stamp = fingerprint(model, wanted)

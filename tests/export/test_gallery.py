@@ -1,4 +1,4 @@
-"""``python -m export`` gives a fresh checkout an empty gallery, and never touches one that is there."""
+"""``python -m export`` gives a fresh checkout empty galleries, and never touches one that is there."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from click.testing import CliRunner, Result
 
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
+from adlens.galleries.kinds import kind_of
 from adlens.galleries.records import Record
-from export.__main__ import main
-
-NAME = contract.gallery_model(contract.EMBEDDER)
+from export.__main__ import GALLERIES, main
 
 
-def build(repository: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, [NAME, *arguments, "--repository", str(repository)])
+def build(name: str, repository: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [name, *arguments, "--repository", str(repository)])
 
 
-@pytest.mark.usefixtures("cache")
-def test_an_empty_gallery_is_made_where_there_is_none(tmp_path: Path) -> None:
-    result = build(tmp_path)
-    assert (result.exit_code, result.stderr) == (0, f"{NAME}: empty\n")
-    found = GalleryFolder(tmp_path / NAME).manifest()
-    assert (found.embedder, found.dimension, found.photos) == ("dlib", 128, 0)
+def test_there_is_a_gallery_of_faces_and_one_of_pictures() -> None:
+    assert [kind_of(embedder).model for embedder, _ in GALLERIES.values()] == [*GALLERIES]
+    assert [*GALLERIES] == ["gallery", contract.ALTERNATES]
 
 
 @pytest.mark.usefixtures("cache")
-def test_photos_of_users_survive(tmp_path: Path) -> None:
-    build(tmp_path)
-    gallery = GalleryFolder(tmp_path / NAME)
+@pytest.mark.parametrize("name", GALLERIES)
+def test_an_empty_gallery_is_made_where_there_is_none(tmp_path: Path, name: str) -> None:
+    result = build(name, tmp_path)
+    assert (result.exit_code, result.stderr) == (0, f"{name}: empty\n")
+    found = GalleryFolder(tmp_path / name).manifest()
+    assert (found.embedder, found.dimension, found.photos) == (*GALLERIES[name], 0)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("name", GALLERIES)
+def test_photos_of_users_survive(tmp_path: Path, name: str) -> None:
+    build(name, tmp_path)
+    gallery = GalleryFolder(tmp_path / name)
+    embedder, dimension = GALLERIES[name]
     with gallery.locked():
-        record = Record("someone", np.eye(128, dtype=np.float32)[0])
+        logits = np.zeros(kind_of(embedder).width, np.float32)
+        record = Record("someone", np.eye(dimension, dtype=np.float32)[0], logits=logits)
         gallery.publish(gallery.read().with_records([record], "w1", replace_ids=False))
-    result = build(tmp_path, "--force")
-    assert (result.exit_code, result.stderr) == (0, f"{NAME}: is there\n")
+    result = build(name, tmp_path, "--force")
+    assert (result.exit_code, result.stderr) == (0, f"{name}: is there\n")
     assert gallery.read().ids == ("someone",)
