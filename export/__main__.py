@@ -20,6 +20,7 @@ from torch import Tensor
 
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
+from adlens.galleries.kinds import GALLERIES
 from export import embedders, generated, train_attributes, train_uplift
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
@@ -213,11 +214,6 @@ BUILDERS: Final[Mapping[str, Build]] = {
     contract.UPLIFT_OFFER: build_offer,
 }
 """How each leaf model is built, in order."""
-GALLERIES: Final = {
-    contract.gallery_model(contract.EMBEDDER): (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER]),
-    contract.ALTERNATES: (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION),
-}
-"""What makes the vectors of each gallery, and how many numbers they have."""
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_EXPORT"})

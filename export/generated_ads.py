@@ -25,15 +25,11 @@ from PIL import Image, ImageEnhance
 
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
+from adlens.galleries.kinds import GALLERIES
 from export.generated import astronaut
 
 MODELS: Final = Path(__file__).parent.parent / "model_repository"
 GALLERY: Final = contract.gallery_model(contract.EMBEDDER)
-GALLERIES: Final = {
-    GALLERY: (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER]),
-    contract.ALTERNATES: (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION),
-}
-"""Embedder and dimension of each."""
 SEASONS: Final = ("spring", "summer")
 COLLINS: Final = "summer-collins"
 """Id of the campaign photo that shows the astronaut."""

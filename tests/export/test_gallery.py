@@ -8,20 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from adlens import contract
 from adlens.galleries.files import GalleryFolder
-from adlens.galleries.kinds import kind_of
+from adlens.galleries.kinds import GALLERIES, kind_of
 from adlens.galleries.records import Record
-from export.__main__ import GALLERIES, main
+from export.__main__ import main
 
 
 def build(name: str, repository: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, [name, *arguments, "--repository", str(repository)])
-
-
-def test_there_is_a_gallery_of_faces_and_one_of_pictures() -> None:
-    assert [kind_of(embedder).model for embedder, _ in GALLERIES.values()] == [*GALLERIES]
-    assert [*GALLERIES] == ["gallery", contract.ALTERNATES]
 
 
 @pytest.mark.usefixtures("cache")

@@ -7,6 +7,7 @@ judged by. Who made the vectors says which kind a gallery is of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from adlens import contract
 
@@ -66,3 +67,13 @@ def kind_of(embedder: str) -> Kind:
         count=contract.FACE_COUNT,
         slots=contract.MAX_FACES,
     )
+
+
+GALLERIES: Final = {
+    kind_of(embedder).model: (embedder, dimension)
+    for embedder, dimension in (
+        (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER]),
+        (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION),
+    )
+}
+"""Those that are always there, by model: what makes their vectors, and how many numbers these have."""
