@@ -101,8 +101,8 @@ def _alternate_tiles(answer: CreativeAnswer, pictures: Mapping[str, Image.Image]
     return [
         _Tile(
             pictures.get(each.id),
-            each.id.rpartition("/")[2],
             f"similarity {each.similarity:.2f}",
+            _short(each.id),
             each.probability,
             OTHER if each is answer.best_alternate else None,
         )
@@ -127,10 +127,15 @@ def _evidence(answer: CreativeAnswer) -> str:
     said = list(answer.context.values())
     if answer.best_alternate:
         best = answer.best_alternate
-        said.append(f"best alternate {best.id.rpartition('/')[2]} {percent(best.probability)}")
+        said.append(f"best alternate {_short(best.id)} {percent(best.probability)}")
     if answer.starter:
         said.insert(0, "NOT TRAINED ON YOUR DATA: figures mean little")
     return " · ".join(said)
+
+
+def _short(name: str) -> str:
+    """Of an id that is a path, the file and its folder."""
+    return "/".join(name.split("/")[-2:])
 
 
 def _places(tiles: Sequence[_Tile], top: int, columns: int) -> list[Box]:
@@ -184,14 +189,14 @@ def _annotate(sheet: Sheet, tile: _Tile, box: Box) -> None:
     below, bright = box.y2 + 12, WHITE if tile.colour else PASSIVE
     figure = percent(tile.probability)
     taken = _write(sheet, (box.x2 - 90, below, box.x2, below + 28), figure, 25, tile.colour or WHITE, "rm")
-    _write(sheet, (box.x1, below, box.x2 - taken - 12, below + 28), tile.name, 22, bright)
+    _write(sheet, (box.x1, below, box.x2 - taken - 12, below + 28), tile.name, 21, bright)
     bar = Box(box.x1, below + 36, box.x2, below + 42)
     filled = bar._replace(x2=max(bar.x1 + 6, bar.x1 + _TILE * tile.probability))
     for part, colour in ((bar, TRACK), (filled, tile.colour or PASSIVE)):
         shape = sheet.around(part)
         sheet.draw.rounded_rectangle(shape, (shape.bottom - shape.top) / 2, fill=colour)
     if tile.note:
-        _write(sheet, (box.x1, below + 46, box.x2, below + 64), tile.note, 16, MUTED)
+        _write(sheet, (box.x1, below + 46, box.x2, below + 64), tile.note, 17, MUTED)
 
 
 def _write(
