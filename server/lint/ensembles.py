@@ -284,6 +284,31 @@ def fan_out_queue_limit(survey: Survey) -> Findings:
                     yield model.path, text
 
 
+@rule(Severity.WARNING)
+def inputs_beside_first_step(survey: Survey) -> Findings:
+    """The step that is written first has more outputs than the ensemble has inputs for others alone.
+
+    Where a caller asks for some outputs, 24.10 leaves out the steps that only the others need, takes their
+    inputs from the caller for outputs of the first step, and leaves that out, too, when it has counted as
+    many as that has: "unexpected deadlock" (seen; ``tensor_to_prev_step_`` in ensemble_scheduler.cc of
+    triton-inference-server/core). Any order of the steps will do: write one first that no other needs.
+    """
+    for ensemble in survey.ensembles:
+        first, *others = ensemble.configuration.ensemble_scheduling.step or [None]
+        if first is None:
+            continue
+        outputs = set(first.output_map.values())
+        theirs = {name for step in others for name in step.input_map.values()}
+        beside = {tensor.name for tensor in ensemble.configuration.input} & theirs
+        beside -= set(first.input_map.values())
+        if outputs & theirs and len(beside) >= len(outputs):
+            yield (
+                ensemble.path,
+                f"{', '.join(sorted(beside))} go past the first step, '{first.model_name}', whose outputs are "
+                f"{len(outputs)}; write a step first that no other needs",
+            )
+
+
 def _all_steps(survey: Survey, ensemble: Model) -> list[tuple[Step, Model | None]]:
     steps = ensemble.configuration.ensemble_scheduling.step
     return [(step, survey.find(step.model_name)) for step in steps]

@@ -100,9 +100,9 @@ def parameter(name: str, value: str) -> str:
     return f'parameters {{ key: "{name}" value: {{ string_value: "{value}" }} }}'
 
 
-def another_step(output: str) -> tuple[str, str]:
-    step = 'input_map { key: "B" value: "B" } output_map { key: "C" value: "%s" }'
-    return ("  ]\n}", f', {{ model_name: "second" {step % output} }}\n  ]\n}}')
+def another_step(output: str, takes: str = "B") -> tuple[str, str]:
+    step = 'input_map { key: "B" value: "%s" } output_map { key: "C" value: "%s" }'
+    return ("  ]\n}", f', {{ model_name: "second" {step % (takes, output)} }}\n  ]\n}}')
 
 
 def more(side: str, name: str) -> tuple[str, str]:
@@ -232,6 +232,10 @@ SAMPLES: list[tuple[str, Breaker]] = [
     ("late-queue-limit", limit("second", "default_timeout_microseconds: 9")),
     ("fan-out-queue-limit", lambda root: [breaker(root) for breaker in (FAN_OUT, limit("second"))]),
     ("fan-out-queue-limit", lambda root: [breaker(root) for breaker in (TWO_FIRST_STEPS, limit("first"))]),
+    (
+        "inputs-beside-first-step",
+        edit("chain", another_step("E", takes="D"), more("input", "D"), more("output", "E")),
+    ),
     ("contract-tensors", edit("decode", ("TYPE_INT32 dims: [ 2 ]", "TYPE_INT32 dims: [ 3 ]"))),
     ("contract-batch", edit("decode", ("max_batch_size: 8", "max_batch_size: 16"))),
     (
