@@ -304,8 +304,8 @@ def inputs_beside_first_step(survey: Survey) -> Findings:
         if outputs & theirs and len(beside) >= len(outputs):
             yield (
                 ensemble.path,
-                f"{', '.join(sorted(beside))} go past the first step, '{first.model_name}', whose outputs are "
-                f"{len(outputs)}; write a step first that no other needs",
+                f"{', '.join(sorted(beside))} go past the first step, '{first.model_name}', whose outputs "
+                f"are {len(outputs)}; write a step first that no other needs",
             )
 
 
