@@ -21,9 +21,11 @@ from torch import Tensor
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.kinds import GALLERIES
-from export import embedders, generated, train_attributes, train_uplift
+from export import embedders, generated, train_attributes, train_uplift, train_variants
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
+from export.creative.config import read_config
+from export.creative.network import RenderNetwork
 from export.datasets import DatasetError, LabelledPictures
 from export.embedders import build_embedder, load_dlib
 from export.faces import decode
@@ -45,6 +47,15 @@ ATTRIBUTES_SIGNATURE: Final = Signature(
     (contract.PIXELS, contract.BOXES, contract.FACE_COUNT),
     (contract.PROBABILITIES, contract.CARD),
 )
+VARY_SIGNATURE: Final = Signature(
+    (contract.PIXELS, contract.PICTURE_SIZE, contract.WANTED),
+    (contract.VARIANT_LOGITS, contract.CREATIVE_EMBEDDING, contract.CARD),
+)
+RENDER_SIGNATURE: Final = Signature(
+    (contract.PIXELS, contract.PICTURE_SIZE), (contract.RENDERED, contract.RENDERED_BOXES, contract.CARD)
+)
+RENDER_TOLERANCE: Final = 1.0
+"""A step of a byte: what lies between two of them may be rounded to either."""
 _STARTER_PICTURES: Final = 96
 _STARTER_SEED: Final = 1
 _STARTER_RECIPE: Final = Recipe(penalties=(1e-1,))
@@ -119,6 +130,49 @@ def build_offer(weights: str | None, folder: Path, pictures: Sequence[Path]) -> 
     return write_offer(model, card, schema, manifest, folder)
 
 
+def build_vary_creative(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``vary_creative`` to ``folder``: an own training run's, else one of generated pictures.
+
+    Raises:
+        DatasetError: ``creative.yaml`` cannot be read.
+        ParityError: the graph differs from torch.
+        WeightsError: weights cannot be had, or the own judge is none of this configuration.
+    """
+    network, story, source = train_variants.load()
+    found = digest(network)
+    card = contract.ModelCard(contract.VARY_CREATIVE, found[:16], story.starter, story.labels, story.skill)
+    manifest = Manifest(contract.VARY_CREATIVE, source, found, story.trained_on, story.held_out)
+    batch = (*_creatives(), torch.ones(contract.MAX_BATCH, contract.MAX_VARIANTS, dtype=torch.uint8))
+    one = tuple(tensor[:1] for tensor in batch)
+    return write_model(Carded(network, card), VARY_SIGNATURE, [one, batch], manifest, folder)
+
+
+def build_render_variants(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``render_variants`` to ``folder``: the same functions, for people to look at.
+
+    Raises:
+        DatasetError: ``creative.yaml`` cannot be read.
+        ParityError: the graph differs from torch.
+    """
+    labels = read_config().variants
+    network = RenderNetwork(labels)
+    # It has no parameters: what it is, its code says.
+    found = hashlib.sha256("".join([*labels, *map(sha256, train_variants.drawing())]).encode()).hexdigest()
+    card = contract.ModelCard(contract.RENDER_VARIANTS, found[:16], starter=False, labels=labels)
+    manifest = Manifest(contract.RENDER_VARIANTS, Weights("none", "Apache-2.0", ""), found, "nothing", {})
+    batch = _creatives()
+    one = tuple(tensor[:1] for tensor in batch)
+    carded = Carded(network, card)
+    return write_model(carded, RENDER_SIGNATURE, [one, batch], manifest, folder, RENDER_TOLERANCE)
+
+
+def _creatives() -> tuple[Tensor, Tensor]:
+    """PIXELS and PICTURE_SIZE of a full batch of generated products."""
+    paths = train_variants.generated_catalogue().paths[: contract.MAX_BATCH]
+    pixels, sizes = next(decode(paths))
+    return pixels, torch.from_numpy(sizes)
+
+
 def load_network(
     backbone_name: str, weights: str | None = None
 ) -> tuple[AttributeNetwork, Weights, HeadsStory]:
@@ -189,6 +243,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
         sources.append(Path(embedders.__file__))
     if model == contract.UPLIFT_OFFER:
         sources += train_uplift.sources()
+    if model in (contract.VARY_CREATIVE, contract.RENDER_VARIANTS):
+        sources += train_variants.sources()
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -212,6 +268,8 @@ BUILDERS: Final[Mapping[str, Build]] = {
     **{contract.attributes_model(name): partial(build_attributes, name) for name in contract.BACKBONES},
     contract.embed_model(contract.EMBEDDER): build_embed_dlib,
     contract.UPLIFT_OFFER: build_offer,
+    contract.VARY_CREATIVE: build_vary_creative,
+    contract.RENDER_VARIANTS: build_render_variants,
 }
 """How each leaf model is built, in order."""
 

@@ -69,23 +69,26 @@ def luma(pictures: Tensor) -> Tensor:
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-BRIGHTER_GAMMA: Final = 0.7
-BRIGHTER_LIFT: Final = 0.1
-"""Share of the range by which black is lifted: what is white already cannot tell."""
+BRIGHTER_GAMMA: Final = 0.75
+BRIGHTER_LIFT: Final = 0.25
+"""Share of the range by which black is lifted: white on white cannot tell that there is more light."""
 DARKER_GAIN: Final = 0.66
-DARKER_GAMMA: Final = 1.2
+DARKER_BEND: Final = 0.25
+"""How much more the shadows lose than the lights."""
 
 
 @variant("brighter")
 def brighter(pictures: Tensor, background: Tensor) -> Tensor:
-    """Middle tones raised, as with more light, and the shadows opened."""
-    return 255 * (BRIGHTER_LIFT + (1 - BRIGHTER_LIFT) * (pictures / 255) ** BRIGHTER_GAMMA)
+    """More light: shadows opened, middle tones raised; colours are as strong as before."""
+    tone = luma(pictures) / 255
+    raised = BRIGHTER_LIFT + (1 - BRIGHTER_LIFT) * tone**BRIGHTER_GAMMA
+    return (pictures + 255 * (raised - tone)).clamp(0, 255)
 
 
 @variant("darker")
 def darker(pictures: Tensor, background: Tensor) -> Tensor:
     """Less light on everything, white too, and deeper shadows."""
-    return 255 * DARKER_GAIN * (pictures / 255) ** DARKER_GAMMA
+    return DARKER_GAIN * pictures * (1 - DARKER_BEND + (DARKER_BEND / 255) * pictures)
 
 
 @variant("original")

@@ -1,0 +1,120 @@
+"""A trained judge on disk: its head, and its trunk's last layer where that was fine-tuned, as safetensors.
+
+The story of its training stands in the header, and again beside it as ``report.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from export.creative.network import BACKBONES, CreativeNetwork, CreativeTrunk
+from export.graph import Weights
+from export.networks.attributes import digest
+from export.weights import WeightsError, load_network
+
+JUDGE_FILE: Final = "judge.safetensors"
+REPORT_FILE: Final = "report.json"
+_KEY: Final = "adlens"
+_HEAD: Final = "head."
+_TUNED: Final = "trunk."
+
+
+@dataclass(frozen=True)
+class JudgeStory:
+    """What a trained judge says of itself."""
+
+    backbone: str
+    labels: tuple[str, ...]
+    weights: str
+    """What ``export.weights.load_network`` was asked for."""
+    trunk: str
+    """SHA-256 over the parameters of the trunk before any fine-tuning."""
+    trained_on: str
+    starter: bool
+    """Whether its trunk is seeded, or its pictures were generated."""
+    held_out: Mapping[str, Any]
+    """As ``export.creative.judging.Judgement`` gives it."""
+
+    @property
+    def skill(self) -> tuple[float, ...]:
+        """2 AUC - 1 of each label on held-out pictures; 0 where it says nothing of real ones."""
+        return tuple(0.0 if self.starter else float(self.held_out["skill"][label]) for label in self.labels)
+
+
+def save_judge(network: CreativeNetwork, tuned: bool, story: JudgeStory, folder: Path) -> None:
+    """Leave the judge in ``folder``; with the last layer of its trunk where that was ``tuned``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Tensor] = {_HEAD + name: value for name, value in network.head.state_dict().items()}
+    if tuned:
+        last = network.trunk.layers[-1]
+        state |= {_TUNED + name: value for name, value in last.state_dict().items()}
+    partial = folder / f"partial-{JUDGE_FILE}"
+    whole = {name: value.contiguous() for name, value in state.items()}
+    save_file(whole, partial, metadata={_KEY: json.dumps(asdict(story))})
+    partial.rename(folder / JUDGE_FILE)
+    (folder / REPORT_FILE).write_text(json.dumps(asdict(story), indent=2) + "\n")
+
+
+def read_story(folder: Path) -> JudgeStory:
+    """The story of the judge in ``folder``.
+
+    Raises:
+        WeightsError: there is none, or it is none of ours.
+    """
+    file = folder / JUDGE_FILE
+    try:
+        with safe_open(file, framework="pt") as opened:
+            raw: dict[str, Any] = json.loads(opened.metadata()[_KEY])
+        raw["labels"] = tuple(raw["labels"])
+        return JudgeStory(**raw)
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{file}: not a judge of creatives ({error}); train it again") from error
+
+
+def load_trunk(backbone: str, weights: str) -> tuple[CreativeTrunk, Weights]:
+    """The trunk of ``backbone`` in evaluation mode, and where its weights come from.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    network, source = load_network(backbone, BACKBONES[backbone], weights)
+    return CreativeTrunk(network).eval(), source
+
+
+def load_judge(folder: Path) -> tuple[CreativeNetwork, JudgeStory, Weights]:
+    """What ``save_judge`` left in ``folder``, and where the trunk's weights come from.
+
+    Raises:
+        WeightsError: a file is missing or does not fit, or the weights are no longer what was learned on.
+    """
+    story = read_story(folder)
+    trunk, source = load_trunk(story.backbone, story.weights)
+    if digest(trunk) != story.trunk:
+        raise WeightsError(
+            f"{folder / JUDGE_FILE} was trained on {story.weights!r} as it was then, and that has "
+            "changed: train again with `python -m export.train_variants`"
+        )
+    try:
+        network = CreativeNetwork(trunk, story.labels).eval()
+        state = load_file(folder / JUDGE_FILE)
+        network.head.load_state_dict(_part(state, _HEAD))
+        if tuned := _part(state, _TUNED):
+            trunk.layers[-1].load_state_dict(tuned)
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"{folder / JUDGE_FILE} does not fit today's network ({error}): train again with "
+            "`python -m export.train_variants`"
+        ) from error
+    return network, story, source
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
