@@ -21,10 +21,11 @@ from torch import Tensor
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.kinds import GALLERIES
-from export import embedders, generated, train_attributes, train_uplift, train_variants
+from export import embedders, generated, train_attributes, train_conversion, train_uplift, train_variants
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
 from export.creative.config import read_config
+from export.creative.conversion_graph import write_conversion
 from export.creative.network import RenderNetwork
 from export.datasets import DatasetError, LabelledPictures
 from export.embedders import build_embedder, load_dlib
@@ -166,6 +167,23 @@ def build_render_variants(weights: str | None, folder: Path, pictures: Sequence[
     return write_model(carded, RENDER_SIGNATURE, [one, batch], manifest, folder, RENDER_TOLERANCE)
 
 
+def build_conversion(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``conversion`` to ``folder``: an own training run's, else one of planted outcomes.
+
+    Raises:
+        DatasetError: the own one cannot be read, or has learned from another judge's logits.
+        ParityError: the graph differs from XGBoost.
+        WeightsError: as for ``build_vary_creative``.
+    """
+    model, story = train_conversion.load(train_conversion.Judge.load())
+    found = model.digest
+    card = contract.ModelCard(contract.CONVERSION, found[:16], story.starter, contract.TARGETS, story.skill)
+    source = "planted outcomes, or starter logits" if story.starter else "own training run"
+    origin = Weights(source, "that of the data", "", story.starter)
+    manifest = Manifest(contract.CONVERSION, origin, found, story.trained_on, story.held_out)
+    return write_conversion(model, card, manifest, folder)
+
+
 def _creatives() -> tuple[Tensor, Tensor]:
     """PIXELS and PICTURE_SIZE of a full batch of generated products."""
     paths = train_variants.generated_catalogue().paths[: contract.MAX_BATCH]
@@ -245,6 +263,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
         sources += train_uplift.sources()
     if model in (contract.VARY_CREATIVE, contract.RENDER_VARIANTS):
         sources += train_variants.sources()
+    if model == contract.CONVERSION:
+        sources += train_conversion.sources()
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -270,6 +290,7 @@ BUILDERS: Final[Mapping[str, Build]] = {
     contract.UPLIFT_OFFER: build_offer,
     contract.VARY_CREATIVE: build_vary_creative,
     contract.RENDER_VARIANTS: build_render_variants,
+    contract.CONVERSION: build_conversion,
 }
 """How each leaf model is built, in order."""
 

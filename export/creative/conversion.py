@@ -29,6 +29,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "objective": "binary:logistic",
     "eval_metric": "logloss",
     "tree_method": "hist",
+    "max_bin": 2048,  # with fewer, a split just below the largest logit is off by what a bin holds
     "max_depth": 2,  # what a variant does may differ by one part of the context
     "eta": 0.3,
     "min_child_weight": 10,

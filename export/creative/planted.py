@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from adlens import contract
-from export.creative.records import Catalogue, Sends
+from export.creative.reading import Catalogue
+from export.creative.records import Sends
 
 LIKELY: Final = 0.8
 UNLIKELY: Final = 0.2
@@ -31,6 +32,7 @@ SEED: Final = 20
 def plant(
     catalogue: Catalogue,
     variants: Sequence[str],
+    types: Sequence[str] = (),
     sends_each: int = 1,
     seed: int = SEED,
     *,
@@ -39,8 +41,9 @@ def plant(
     """Every variant of every picture, sent ``sends_each`` times, and what came of it.
 
     Args:
-        catalogue: pictures; their types go into the context where they are known.
+        catalogue: pictures.
         variants: labels.
+        types: of the pictures, for the context; drawn where nobody knows them.
         sends_each: of each version.
         seed: of contexts and outcomes.
         shuffle: give each outcome to a random send, so that nothing can be learned.
@@ -51,8 +54,8 @@ def plant(
     pictures = np.repeat(np.arange(len(catalogue.paths)), each)
     sent = np.tile(np.array(variants, np.str_), size // len(variants))
     context = np.column_stack([random.choice(VALUES[name], size) for name in contract.CONTEXT_NAMES])
-    if catalogue.types:
-        context = np.column_stack([context[:, :-1], np.array(catalogue.types, np.str_)[pictures]])
+    if types:
+        context = np.column_stack([context[:, :-1], np.array(types, np.str_)[pictures]])
     likely = np.isin(sent, LIKELY_VARIANTS)
     truth = np.where(likely, LIKELY, UNLIKELY)[:, None].repeat(len(contract.TARGETS), axis=1)
     outcomes = random.random(truth.shape) < truth

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from adlens import contract
+from export.creative.reading import Catalogue
 from export.datasets import DatasetError
 from export.tables import read_table
 
@@ -29,28 +31,7 @@ COLUMN_OF_TYPE: Final = "shoe_gender"
 """Says the type where no column is called so."""
 MAX_VALUES: Final = 100
 """Of one part of the context; a column with more is an id, or text."""
-MIN_KNOWN: Final = 200
-"""Sends whose outcome has to be known, of each target: with fewer a calibration is noise."""
-MIN_EACH: Final = 20
-"""Of these, at least so many of either outcome."""
 _OUTCOMES: Final[Mapping[str, float]] = {"0": 0.0, "1": 1.0, "": np.nan}
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Pictures of products.
-
-    Attributes:
-        name: of the data, as shown.
-        paths: one picture each.
-        products: which product each shows; pictures of one stay together when data are split.
-        types: for whom each product is; empty where nobody says.
-    """
-
-    name: str
-    paths: tuple[Path, ...]
-    products: tuple[str, ...]
-    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +61,7 @@ class Sends:
     @property
     def products(self) -> NDArray[np.str_]:
         """Text [n], the product that each showed."""
-        return np.array(self.catalogue.products, np.str_)[self.pictures]
+        return np.array(self.catalogue.groups, np.str_)[self.pictures]
 
     def subset(self, rows: NDArray[Any]) -> Sends:
         """Some of the sends; the catalogue stays that of all."""
@@ -94,17 +75,26 @@ class Sends:
         )
 
 
-def read_catalogue(file: Path, images: Path | None = None) -> Catalogue:
+def read_catalogue(file: Path, images: Path | None = None) -> tuple[Catalogue, tuple[str, ...]]:
     """The pictures that a CSV lists, each once, whatever else it tells.
 
     Args:
         file: the CSV.
         images: folder of the pictures; that of the CSV unless given.
 
+    Returns:
+        The pictures, grouped by product, and the type of each; no types where one is missing.
+
     Raises:
         DatasetError: the file cannot be read, or lacks a path.
     """
-    return _catalogue(file, images, read_table(file, "picture"))[0]
+    table = read_table(file, "picture")
+    catalogue, pictures = _catalogue(file, images, table)
+    types = table.get(TYPE, table.get(COLUMN_OF_TYPE, [""]))
+    if "" in types:
+        return catalogue, ()
+    of_picture = dict(zip(pictures.tolist(), types, strict=True))
+    return catalogue, tuple(of_picture[place] for place in range(len(catalogue.paths)))
 
 
 def read_sends(file: Path, images: Path | None = None, variants: Sequence[str] = ()) -> Sends:
@@ -124,35 +114,42 @@ def read_sends(file: Path, images: Path | None = None, variants: Sequence[str] =
     if missing := [name for name in (*contexts, *contract.TARGETS) if name not in table]:
         raise DatasetError(f"{file}: no column {', '.join(missing)}; it has {', '.join(table)}")
     catalogue, pictures = _catalogue(file, images, table)
-    return Sends(
+    sends = Sends(
         catalogue,
         pictures,
         _variants(file, table.get(VARIANT, [contract.ORIGINAL] * len(pictures)), variants),
         np.column_stack([_context(file, name, table[name]) for name in contexts]),
         np.column_stack([_outcomes(file, name, table[name]) for name in contract.TARGETS]),
     )
+    return sends.subset(pictures >= 0)
 
 
-def check_outcomes(sends: Sends) -> None:
-    """Whether there is enough to learn every target from.
+def check_outcomes(sends: Sends, part: str, least: int, least_each: int) -> None:
+    """Whether there is enough to learn every target from, or to judge it by.
+
+    Args:
+        sends: some.
+        part: what they are, for the message.
+        least: sends whose outcome has to be known.
+        least_each: of these, with either outcome.
 
     Raises:
         DatasetError: there is not.
     """
     for target, column in zip(contract.TARGETS, sends.outcomes.T, strict=True):
-        known = int(np.isfinite(column).sum())
-        ones = int(np.nansum(column))
-        if known < MIN_KNOWN or not MIN_EACH <= ones <= known - MIN_EACH:
+        known, ones = int(np.isfinite(column).sum()), int(np.nansum(column))
+        if known < least or not least_each <= ones <= known - least_each:
             raise DatasetError(
-                f"{sends.catalogue.name}: {target} is known of {known} sends, and 1 for {ones} of them; at "
-                f"least {MIN_KNOWN} are needed, with {MIN_EACH} of either outcome: gather more"
+                f"{sends.catalogue.name}: of {part}, {target} is known of {known}, and 1 for {ones} of them; "
+                f"at least {least} are needed, with {least_each} of either outcome: gather more, of more "
+                "products"
             )
 
 
 def _catalogue(
     file: Path, images: Path | None, table: Mapping[str, Sequence[str]]
 ) -> tuple[Catalogue, NDArray[np.int64]]:
-    """The pictures of a table, each once, and for every record its picture's place among them."""
+    """The pictures of a table, each once, and for every record its picture's place among them, or -1."""
     if PATH not in table:
         raise DatasetError(f"{file}: no column {PATH}; it has {', '.join(table)}")
     if "" in table[PATH]:
@@ -160,25 +157,20 @@ def _catalogue(
             f"{file}, record {table[PATH].index('') + 2}: {PATH} is empty; name the picture, or leave the "
             "record out"
         )
-    places: dict[str, int] = {}
-    firsts: list[int] = []
-    for row, path in enumerate(table[PATH]):
-        if path not in places:
-            places[path] = len(places)
-            firsts.append(row)
     folder = images or file.parent
-    pictures = np.array([places[path] for path in table[PATH]], np.int64)
-    types = table.get(TYPE, table.get(COLUMN_OF_TYPE))
-    named = types is not None and all(types[row] for row in firsts)
-    return (
-        Catalogue(
-            file.name,
-            tuple(folder / path for path in places),
-            tuple(_product(table, row) for row in firsts),
-            tuple(types[row] for row in firsts) if types is not None and named else (),
-        ),
-        pictures,
-    )
+    firsts: dict[str, int] = {}
+    for row, path in enumerate(table[PATH]):
+        firsts.setdefault(path, row)
+    there = {path: row for path, row in firsts.items() if (folder / path).is_file()}
+    for path in firsts:
+        if path not in there:
+            click.echo(f"left out: {folder / path}: no such file; correct {PATH} in {file}", err=True)
+    if not there:
+        raise DatasetError(f"{file}: none of its pictures is in {folder}; name their folder by --images")
+    place = {path: number for number, path in enumerate(there)}
+    products = tuple(_product(table, row) for row in there.values())
+    catalogue = Catalogue(folder, tuple(folder / path for path in there), products)
+    return catalogue, np.array([place.get(path, -1) for path in table[PATH]], np.int64)
 
 
 def _product(table: Mapping[str, Sequence[str]], row: int) -> str:
