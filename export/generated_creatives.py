@@ -24,8 +24,8 @@ COLUMNS: Final = ("relative_im_path", "shoe_brand", "shoe_gender", "shoe_name")
 GENDERS: Final = ("men", "women", "boy", "girl")
 BRANDS: Final = ("Alder", "Birch", "Cedar", "Dogwood")
 CATALOGUE: Final = "catalogue.csv"
-MODELS: Final = 24
-PICTURES: Final = 5
+MODELS: Final = 40
+PICTURES: Final = 3
 """Of each model."""
 SEED: Final = 20
 _OVERSAMPLING: Final = 2
@@ -75,9 +75,9 @@ def draw(shoe: Shoe, random: Random) -> Image.Image:
     width, height = (side * _OVERSAMPLING for side in random.choice(_SIZES))
     ground = random.choice(_BACKGROUNDS)
     image = Image.new("RGB", (width, height), ground)
-    length = random.uniform(0.6, 0.85) * min(width, height * 1.5)
-    left = (width - length) * random.uniform(0.35, 0.65)
-    base = height / 2 + length * random.uniform(0.12, 0.26)
+    length = random.uniform(0.8, 0.88) * min(width, height * 1.3)
+    left = (width - length) * random.uniform(0.45, 0.55)
+    base = height / 2 + length * random.uniform(0.16, 0.22)
 
     def at(*points: Point) -> list[Point]:
         return [(left + x * length, base - y * length) for x, y in points]
@@ -88,8 +88,6 @@ def draw(shoe: Shoe, random: Random) -> Image.Image:
     shadow = shadow.filter(ImageFilter.GaussianBlur(length * 0.015))
     image.paste((30, 30, 34), mask=shadow)
     _draw_shoe(ImageDraw.Draw(image), shoe, at, length)
-    if random.random() < 0.3:
-        image = image.rotate(random.uniform(-8, 8), Image.Resampling.BICUBIC, fillcolor=ground)
     if random.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return image.resize((width // _OVERSAMPLING, height // _OVERSAMPLING), Image.Resampling.LANCZOS)
