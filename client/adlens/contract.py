@@ -359,8 +359,6 @@ MODELS: Final = {
     gallery_model(EMBEDDER): gallery_signature(EMBEDDERS[EMBEDDER]),
     match_faces_model(EMBEDDER): match_faces_signature(EMBEDDER, EMBEDDERS[EMBEDDER]),
     UPLIFT_OFFER: Signature(_some(CUSTOMER), _some(UPLIFT, CARD, SCHEMA)),
-}
-CREATIVE_MODELS: Final = {
     VARY_CREATIVE: Signature(
         _some(PIXELS, PICTURE_SIZE, WANTED), _some(VARIANT_LOGITS, CREATIVE_EMBEDDING, CARD)
     ),

@@ -160,7 +160,7 @@ def to_onnx(model: ConversionModel, card: contract.ModelCard) -> bytes:
         node("Expand", ["card", "repeats"], [contract.CARD]),
         node("Expand", ["schema", "repeats"], [contract.SCHEMA]),
     ]
-    signature = contract.CREATIVE_MODELS[contract.CONVERSION]
+    signature = contract.MODELS[contract.CONVERSION]
     graph = helper.make_graph(
         nodes,
         contract.CONVERSION,

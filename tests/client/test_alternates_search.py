@@ -141,7 +141,7 @@ def test_nothing_at_all_is_no_special_case(many: Search) -> None:
 
 
 def test_the_outputs_are_the_contracts(many: Search) -> None:
-    signature = contract.CREATIVE_MODELS[contract.ALTERNATES]
+    signature = contract.MODELS[contract.ALTERNATES]
     shapes = {each.name: tuple(each.shape[1:]) for each in many.session.get_outputs()}
     assert shapes == {name: tensor.shape for name, tensor in signature.outputs.items()}
     assert {each.name for each in many.session.get_inputs()} == signature.inputs.keys()

@@ -29,8 +29,15 @@ LEAVES = {
         contract.embed_model(contract.EMBEDDER),
         contract.gallery_model(contract.EMBEDDER),
     ],
+    contract.OPTIMISE_CREATIVE: [
+        contract.CONVERSION,
+        contract.DECODE,
+        contract.VARY_CREATIVE,
+        contract.ALTERNATES,
+    ],
+    contract.RENDER_CREATIVE: [contract.DECODE, contract.RENDER_VARIANTS],
 }
-"""Steps of each ensemble, in order."""
+"""Steps of each ensemble, in the order of its configuration."""
 CARD = ModelCard("attributes_dlib", "0123456789abcdef", False, ("hat", "Bärtchen"), (0.9, 0.123456789))
 
 

@@ -18,6 +18,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from adlens import contract
+from adlens.galleries.files import GalleryFolder
+from adlens.galleries.kinds import GALLERIES
 from server import canary
 from server.errors import TritonFailedError
 from server.launcher import Server
@@ -59,9 +61,14 @@ def leaf(signature: contract.Signature, faces: int, card: bytes) -> str:
 def build(
     folder: Path, add_onnx: Callable[..., Path], faces: int = contract.MAX_FACES, card: bytes = CARD
 ) -> Path:
-    """The checkout's leaf configurations with tiny models, for ``faces`` faces a picture."""
+    """The checkout's leaf configurations with tiny models, for ``faces`` faces a picture, and no photos."""
     for path in (CHECKOUT / "model_repository").glob("*/config.pbtxt"):
         name = path.parent.name
+        if name in GALLERIES:
+            (folder / name).mkdir(parents=True)
+            shutil.copy(path, folder / name)
+            GalleryFolder(folder / name).ensure(*GALLERIES[name])
+            continue
         text = re.sub(rf"\[ {contract.MAX_FACES}\b", f"[ {faces}", path.read_text())
         add_onnx(folder, name, leaf(contract.MODELS[name], faces, card), text.replace("count: 2", "count: 1"))
     return folder
