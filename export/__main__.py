@@ -159,7 +159,8 @@ def build_render_variants(weights: str | None, folder: Path, pictures: Sequence[
     network = RenderNetwork(labels)
     # It has no parameters: what it is, its code says.
     found = hashlib.sha256("".join([*labels, *map(sha256, train_variants.drawing())]).encode()).hexdigest()
-    card = contract.ModelCard(contract.RENDER_VARIANTS, found[:16], starter=False, labels=labels)
+    nothing = (0.0,) * len(labels)  # there is no skill to measure
+    card = contract.ModelCard(contract.RENDER_VARIANTS, found[:16], False, labels, nothing)
     manifest = Manifest(contract.RENDER_VARIANTS, Weights("none", "Apache-2.0", ""), found, "nothing", {})
     batch = _creatives()
     one = tuple(tensor[:1] for tensor in batch)
