@@ -52,7 +52,8 @@ MIN_KNOWN: Final = 100
 """Known outcomes that each of the three parts needs, of every target: with fewer a calibration is noise."""
 MIN_EACH: Final = 10
 """Of these, at least so many of 0 and of 1."""
-_STARTER_SENDS: Final = 2
+_STARTER_SENDS: Final = 10
+"""Of every version: generated pictures are few."""
 REPORT_FILE: Final = "report.json"
 DIAGRAM_FILE: Final = "reliability.png"
 
@@ -204,7 +205,9 @@ class Judge:
         return digest(self.network)[:16]
 
 
-def train_on(sends: Sends, judge: Judge, starter: bool, folder: Path) -> ConversionStory:
+def train_on(
+    sends: Sends, judge: Judge, starter: bool, folder: Path, name: str | None = None
+) -> ConversionStory:
     """Have ``judge`` look at what was sent, learn from ``sends``, and leave the model in ``folder``.
 
     Args:
@@ -212,6 +215,7 @@ def train_on(sends: Sends, judge: Judge, starter: bool, folder: Path) -> Convers
         judge: gives the logits.
         starter: whether the outcomes were planted.
         folder: as for ``write``.
+        name: of the pictures, as shown; that of their folder unless given.
 
     Raises:
         DatasetError: there is too little to learn from.
@@ -223,7 +227,7 @@ def train_on(sends: Sends, judge: Judge, starter: bool, folder: Path) -> Convers
     outcomes = "planted outcomes of " if sends.truth is not None else ""
     told = (
         f"{outcomes}{len(readable)} sends of {len(set(readable.pictures.tolist()))} pictures in "
-        f"{sends.catalogue.name}, judged on up to {judged} of them, of other products"
+        f"{name or sends.catalogue.name}, judged on up to {judged} of them, of other products"
     )
     return write(trained, told, starter or judge.starter, folder)
 
@@ -244,12 +248,8 @@ def load(judge: Judge) -> tuple[ConversionModel, ConversionStory]:
         starter = cache_folder() / "starter" / key / contract.CONVERSION
         if not (starter / REPORT_FILE).exists():
             generated = train_variants.generated_catalogue()
-            train_on(
-                planted.plant(generated, judge.network.labels, sends_each=_STARTER_SENDS),
-                judge,
-                True,
-                starter,
-            )
+            sends = planted.plant(generated, judge.network.labels, sends_each=_STARTER_SENDS)
+            train_on(sends, judge, True, starter, "generated pictures")
         return read(starter)
     model, story = read(own)
     learned, labels = model.vocabulary, judge.network.labels
