@@ -70,7 +70,8 @@ class CreativeTrunk(nn.Module):
     def forward(self, squares: Tensor) -> Features:
         """[M, wide], the tones first, and [M, last]; M may be 0."""
         levels = []
-        x = self.stem(self.normalise(squares))
+        # In this layout torch takes a third of its time; ONNX Runtime has one of its own.
+        x = self.stem(self.normalise(squares).contiguous(memory_format=torch.channels_last))
         for layer in self.layers:
             x = layer(x)
             levels.append(x)

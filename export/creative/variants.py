@@ -15,10 +15,9 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-
-from export.networks.backbones import averaging
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 """Squares float32 [N, 3, S, S], RGB in [0, 255], and their background [N, 3, 1, 1] -> [N, 3, S, S]."""
@@ -57,6 +56,18 @@ def variant(label: str, move: Move = _stay) -> Callable[[Apply], Apply]:
         return apply
 
     return register
+
+
+Floats = NDArray[np.float64]
+
+
+def _constant(values: Floats, like: Tensor) -> Tensor:
+    """``values`` as a tensor of the same type and on the same device as ``like``.
+
+    Whatever is known beforehand comes through here: of what numpy computes, an exported graph holds the
+    result alone.
+    """
+    return torch.from_numpy(values).to(like)
 
 
 LUMA: Final = (0.299, 0.587, 0.114)
@@ -117,18 +128,18 @@ def sketch(pictures: Tensor, background: Tensor) -> Tensor:
     """Pencil on paper: grey, inverted, blurred, and the grey divided by what that leaves (colour dodge)."""
     grey = luma(pictures)
     side = pictures.shape[3]
-    blur = _gaussian(side, SKETCH_BLUR * side).to(pictures)
+    blur = _constant(_gaussian(side, SKETCH_BLUR * side), pictures)
     blurred = blur @ (255 - grey) @ blur.T
     # The half keeps black on black from being divided by nothing.
     dodged = (255 * grey / (255 - blurred).clamp(min=0.5)).clamp(0, 255)
     return dodged.expand(-1, 3, -1, -1)
 
 
-def _gaussian(side: int, deviation: float) -> Tensor:
-    """float32 [side, side]: each row blurs along an axis, by the pixels that there are."""
-    place = torch.arange(side, dtype=torch.float64)
-    weight = torch.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2))
-    return (weight / weight.sum(1, keepdim=True)).float()
+def _gaussian(side: int, deviation: float) -> Floats:
+    """[side, side]: each row blurs along an axis, by the pixels that there are."""
+    place = np.arange(side)
+    weight = np.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2))
+    return np.asarray(weight / weight.sum(1, keepdims=True))
 
 
 SWIVEL_ANGLE: Final = math.radians(30)
@@ -156,7 +167,7 @@ def _see(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return focal * x * math.cos(SWIVEL_ANGLE) / depth + shift, focal * y / depth
 
 
-def _look_back(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _look_back(u: Floats, v: Floats) -> tuple[Floats, Floats]:
     """The inverse of ``_see``."""
     focal, shift = _swivel_geometry()
     seen = u - shift
@@ -177,9 +188,9 @@ def _swivel_boxes(boxes: Tensor, side: int) -> Tensor:
 def swivel(pictures: Tensor, background: Tensor) -> Tensor:
     """Turned by 30 degrees about the vertical axis, its right side away, as a pinhole camera sees it."""
     side = pictures.shape[3]
-    place = (torch.arange(side, dtype=torch.float64) + 0.5) * (2 / side) - 1
-    v, u = torch.meshgrid(place, place, indexing="ij")
-    grid = torch.stack(_look_back(u, v), dim=2).to(pictures)
+    place = (np.arange(side) + 0.5) * (2 / side) - 1
+    v, u = np.meshgrid(place, place, indexing="ij")
+    grid = _constant(np.stack(_look_back(u, v), axis=2), pictures)
     # What lies outside is 0 to grid_sample: the difference to the background, of which that is none.
     seen = functional.grid_sample(
         pictures - background,
@@ -191,7 +202,7 @@ def swivel(pictures: Tensor, background: Tensor) -> Tensor:
     return seen + background
 
 
-COARSE: Final = 56
+COARSE: Final = 40
 """Side of the grid on which areas are looked for."""
 BACKGROUND_TINT: Final = (244.0, 202.0, 112.0)
 BACKGROUND_NEAR: Final = 18.0
@@ -206,7 +217,7 @@ def recolour_background(pictures: Tensor, background: Tensor) -> Tensor:
         (BACKGROUND_NEAR - (pictures - background).abs().amax(1, keepdim=True)) / BACKGROUND_SOFTNESS
     )
     area = torch.minimum(alike, _refined(_connected(_coarse(alike)), pictures.shape[3]))
-    tint = torch.tensor(BACKGROUND_TINT).reshape(1, 3, 1, 1).to(pictures)
+    tint = _constant(np.array(BACKGROUND_TINT).reshape(1, 3, 1, 1), pictures)
     return (pictures + area * (tint - background)).clamp(0, 255)
 
 
@@ -215,9 +226,9 @@ def _connected(alike: Tensor) -> Tensor:
 
     Morphological reconstruction by geodesic dilation (Vincent, IEEE Trans. Image Processing 2(2), 1993).
     """
-    border = torch.zeros(COARSE, COARSE)
-    border[0], border[-1], border[:, 0], border[:, -1] = 1, 1, 1, 1
-    reached = alike * border.to(alike)
+    border = np.ones((COARSE, COARSE))
+    border[1:-1, 1:-1] = 0
+    reached = alike * _constant(border, alike)
     for _ in range(COARSE):
         reached = torch.minimum(alike, functional.max_pool2d(reached, 3, 1, 1))
     # A dilation more, so that a half-covered cell at the product's edge does not keep a halo.
@@ -226,16 +237,24 @@ def _connected(alike: Tensor) -> Tensor:
 
 def _coarse(x: Tensor) -> Tensor:
     """Averages over a grid: [N, C, S, S] -> [N, C, COARSE, COARSE]."""
-    matrix = averaging(x.shape[3], COARSE).to(x)
+    matrix = _constant(_averaging(x.shape[3]), x)
     return matrix @ x @ matrix.T
 
 
 def _refined(x: Tensor, side: int) -> Tensor:
     """Bilinear: [N, C, COARSE, COARSE] -> [N, C, side, side]."""
-    centre = (torch.arange(side, dtype=torch.float64) + 0.5) * (COARSE / side) - 0.5
-    cell = torch.arange(COARSE, dtype=torch.float64)
-    matrix = (1 - (centre.clamp(0, COARSE - 1)[:, None] - cell).abs()).clamp(min=0).to(x)
+    centre = ((np.arange(side) + 0.5) * (COARSE / side) - 0.5).clip(0, COARSE - 1)
+    matrix = _constant((1 - np.abs(centre[:, None] - np.arange(COARSE))).clip(0), x)
     return matrix @ x @ matrix.T
+
+
+def _averaging(side: int) -> Floats:
+    """[COARSE, side]: each row averages the pixels of a cell, one that lies in two of them by its parts."""
+    edges = np.arange(COARSE + 1) * (side / COARSE)
+    low, high = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(side)
+    overlap = (np.minimum(high, pixel + 1) - np.maximum(low, pixel)).clip(0)
+    return np.asarray(overlap / overlap.sum(1, keepdims=True))
 
 
 HUES: Final = 24
@@ -255,11 +274,11 @@ def recolour(pictures: Tensor, background: Tensor) -> Tensor:
     # A hue counts by how much of it there is, but for the background's own.
     apart = ((coarse_x - ground_x) ** 2 + (coarse_y - ground_y) ** 2).sqrt()
     counts = (apart / RECOLOUR_CHROMA).clamp(max=1)
-    angles = torch.arange(HUES, dtype=torch.float64) * (2 * math.pi / HUES)
-    cosines, sines = (f(angles).to(pictures).reshape(1, HUES, 1, 1) for f in (torch.cos, torch.sin))
+    angles = np.arange(HUES).reshape(1, HUES, 1, 1) * (2 * math.pi / HUES)
+    cosines, sines = _constant(np.cos(angles), pictures), _constant(np.sin(angles), pictures)
     amount = (_nearness(coarse_x, coarse_y, cosines, sines) * counts).sum((2, 3))
     dominant = amount.argmax(1)
-    cosine, sine = (f(angles).to(pictures)[dominant].reshape(-1, 1, 1, 1) for f in (torch.cos, torch.sin))
+    cosine, sine = (values.flatten()[dominant].reshape(-1, 1, 1, 1) for values in (cosines, sines))
     turned = _turn_hue(pictures)
     share = _nearness(x, y, cosine, sine)
     return (pictures + share * (turned - pictures)).clamp(0, 255)
@@ -287,6 +306,5 @@ def _turn_hue(pictures: Tensor) -> Tensor:
     to_yiq = np.array([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
     cosine, sine = math.cos(RECOLOUR_ANGLE), math.sin(RECOLOUR_ANGLE)
     turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
-    # By numpy: the exporter knows no inverse, and this one is a constant.
-    matrix = torch.from_numpy(np.linalg.inv(to_yiq) @ turn @ to_yiq).to(pictures)
+    matrix = _constant(np.linalg.inv(to_yiq) @ turn @ to_yiq, pictures)
     return (matrix @ pictures.flatten(2)).reshape_as(pictures)
