@@ -174,9 +174,17 @@ def build_conversion(weights: str | None, folder: Path, pictures: Sequence[Path]
     Raises:
         DatasetError: the own one cannot be read, or has learned from another judge's logits.
         ParityError: the graph differs from XGBoost.
-        WeightsError: as for ``build_vary_creative``.
+        WeightsError: as for ``build_vary_creative``; or the one beside it was built of another judge.
     """
-    model, story = train_conversion.load(train_conversion.Judge.load())
+    judge = train_conversion.Judge.load()
+    beside = folder.parent.parent / contract.VARY_CREATIVE / folder.name / "manifest.json"
+    if beside.exists() and (built := json.loads(beside.read_text())["digest"][:16]) != judge.weights:
+        raise WeightsError(
+            f"{beside.parent} was built of the judge {built}, and today's is {judge.weights}, and "
+            f"conversion learns from that one's logits: build both, `python -m export {contract.VARY_CREATIVE} "
+            f"{contract.CONVERSION}`"
+        )
+    model, story = train_conversion.load(judge)
     found = model.digest
     card = contract.ModelCard(contract.CONVERSION, found[:16], story.starter, contract.TARGETS, story.skill)
     source = "planted outcomes, or starter logits" if story.starter else "own training run"

@@ -26,6 +26,7 @@ from export.datasets import DatasetError
 from export.graph import open_session
 from export.networks.attributes import digest
 from export.train_conversion import Judge
+from export.weights import WeightsError
 
 PRODUCTS = 8
 SENDS = 20
@@ -119,6 +120,18 @@ def test_it_is_exported_with_its_vocabulary_and_says_what_xgboost_says(
     assert vocabulary.variants_weights == judge.weights == digest(judge.network)[:16]
     assert dict(vocabulary.context) == dict(planted.VALUES)
     assert set(vocabulary.calibration) == set(TARGETS)
+
+
+def test_it_is_not_built_beside_a_judge_that_is_another(trained: Result, tmp_path: Path) -> None:
+    beside = tmp_path / contract.VARY_CREATIVE / "1" / "manifest.json"
+    beside.parent.mkdir(parents=True)
+    folder = tmp_path / contract.CONVERSION / "1"
+    beside.write_text(json.dumps({"digest": "f" * 64}))
+    with pytest.raises(WeightsError, match=r"1 was built of the judge f{16}, and today's is .*: build both"):
+        build_conversion(None, folder, [])
+    assert not folder.exists()
+    beside.write_text(json.dumps({"digest": digest(Judge.load().network)}))
+    assert build_conversion(None, folder, []).model == contract.CONVERSION
 
 
 def test_planted_outcomes_and_shuffled_ones_promise_no_skill(
