@@ -180,8 +180,8 @@ def build_conversion(weights: str | None, folder: Path, pictures: Sequence[Path]
     beside = folder.parent.parent / contract.VARY_CREATIVE / folder.name / "manifest.json"
     if beside.exists() and (built := json.loads(beside.read_text())["digest"][:16]) != judge.weights:
         raise WeightsError(
-            f"{beside.parent} was built of the judge {built}, and today's is {judge.weights}, and "
-            f"conversion learns from that one's logits: build both, `python -m export {contract.VARY_CREATIVE} "
+            f"{beside.parent} was built of the judge {built}, and today's is {judge.weights}, from whose "
+            f"logits conversion learns: build both, `python -m export {contract.VARY_CREATIVE} "
             f"{contract.CONVERSION}`"
         )
     model, story = train_conversion.load(judge)
