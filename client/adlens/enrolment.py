@@ -56,8 +56,8 @@ class Embedder(Protocol):
         """As in galleries of its vectors."""
 
     @property
-    def weights(self) -> str:
-        """``weights`` of its card."""
+    def card(self) -> ModelCard:
+        """Of the weights."""
 
     @property
     def dimension(self) -> int:
@@ -90,7 +90,6 @@ class FaceEmbedder:
         self._connection = connection
         self.card = embedder_card(connection, name)
         self.name = name
-        self.weights = self.card.weights
         self.dimension = self.card.dimension
         self.timeout_s = connection.endpoint.timeout_s
 
@@ -134,7 +133,6 @@ class CreativeEmbedder:
         }
         answer = connection.infer(contract.VARY_CREATIVE, nothing, outputs=(contract.CARD,))
         self.card = card(answer, contract.CARD, ModelCard)
-        self.weights = self.card.weights
         if contract.ORIGINAL not in self.card.labels[: contract.MAX_VARIANTS]:
             raise ServerFault(
                 f"card of {self.card.model}: its labels are {', '.join(self.card.labels)}; "

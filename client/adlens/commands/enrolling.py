@@ -96,11 +96,15 @@ def enrol(
         if not gallery.folder.is_dir():  # one made here would be searched by no server
             raise InvalidConfiguration(f"{gallery.folder} is no gallery; name its folder with {held.option}")
         photos, embedder = find(), embedder_of(server)
+        weights = embedder.card.weights
+        if embedder.card.starter:
+            said = f"{embedder.card.model} runs on starter weights: what is found later is not similar"
+            click.echo(f"warning: {said}; to have that, train it first, and then build this anew", err=True)
         gallery.ensure(embedder.name, embedder.dimension)
         with gallery.locked():
             before = _before(held, embedder, keep=keep)
-            before.check(photos, embedder.weights, replace_ids=replace)
-            run, journal = Run[_Enrolled](report, bar), Journal(gallery.folder, embedder.weights)
+            before.check(photos, weights, replace_ids=replace)
+            run, journal = Run[_Enrolled](report, bar), Journal(gallery.folder, weights)
             try:
                 _embed(run, journal, photos, embedder, workers)
             except KeyboardInterrupt:
@@ -116,7 +120,7 @@ def enrol(
                 kept = f"{len(records)} of {len(photos)} photos are embedded and kept"
                 click.echo(f"error: {kept}; to go on, give the same command again", err=True)
             elif records:
-                contents = before.with_records(records, embedder.weights, replace_ids=replace)
+                contents = before.with_records(records, weights, replace_ids=replace)
                 settle = ServedGallery(gallery, server).publish(contents)
                 journal.clear()
                 settle()

@@ -61,7 +61,7 @@ gallery = click.option("--gallery", "folder", envvar="ADLENS_GALLERY",
                        help="Folder of the gallery.  [default: that of this checkout]")  # fmt: skip
 alternates = click.option("--alternates", "folder", envvar="ADLENS_ALTERNATES",
                           type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-                          help="Folder of the alternate pictures.  [default: that of this checkout]")  # fmt: skip
+                          help="Folder of the alternates.  [default: that of this checkout]")  # fmt: skip
 
 
 def gallery_folder(folder: Path | None, embedder: str) -> GalleryFolder:
