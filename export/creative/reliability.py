@@ -19,6 +19,9 @@ from export.creative.planted import LIKELY
 from export.uplift.loyalty import wilson_interval
 
 BINS: Final = 10
+_JUMP: Final = 0.1
+_SAME: Final = 0.01
+"""Of probabilities: a gap that ends a bin, and a difference too small to be seen."""
 _CHANCE: Final = 1.645
 """Standard deviations that the area of a model without skill stays within, in 95 of 100 cases."""
 
@@ -110,12 +113,25 @@ def judge(
 
 
 def bins(probabilities: Floats, outcomes: Floats, count: int = BINS) -> list[tuple[float, int, int]]:
-    """Mean probability, outcomes of 1, and sends of ``count`` bins of as many sends each, by probability."""
+    """Mean probability, outcomes of 1, and sends of ``count`` bins of as many sends each, by probability.
+
+    A bin ends earlier where probabilities jump, as one that lies on both sides of the jump would show what
+    nobody said. Bins that say the same are one.
+    """
     order = np.argsort(probabilities, kind="stable")
-    return [
-        (float(probabilities[rows].mean()), int(outcomes[rows].sum()), len(rows))
-        for rows in np.array_split(order, min(count, len(order)))
-    ]
+    jumps = np.flatnonzero(np.diff(probabilities[order]) > _JUMP) + 1
+    cuts = np.linspace(0, len(order), count + 1)[1:-1].astype(np.int64)
+    found: list[tuple[float, int, int]] = []
+    for rows in np.split(order, np.union1d(jumps, cuts)):
+        if not len(rows):
+            continue
+        mean, ones, sends = float(probabilities[rows].mean()), int(outcomes[rows].sum()), len(rows)
+        if found and mean - found[-1][0] < _SAME:
+            before, more, others = found.pop()
+            mean = (before * others + mean * sends) / (others + sends)
+            ones, sends = ones + more, sends + others
+        found.append((mean, ones, sends))
+    return found
 
 
 def draw(
@@ -133,30 +149,34 @@ def draw(
     for axes, (target, (before, after, outcomes)) in zip(panels, said.items(), strict=True):
         found = judgements[target]
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-        _curve(
+        _points(
             axes, before, outcomes, "C1",
             f"as learned: Brier {found.brier_uncalibrated:.4f}, log loss {found.log_loss_uncalibrated:.4f}",
         )  # fmt: skip
         if found.calibration != "none":
-            _curve(
+            _points(
                 axes, after, outcomes, "C0",
                 f"{found.calibration}: Brier {found.brier:.4f}, log loss {found.log_loss:.4f}",
             )  # fmt: skip
         axes.set(title=target, xlabel="probability that was said", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.grid(alpha=0.2)
         axes.legend(loc="upper left", frameon=False, fontsize=8)
-    panels[0].set_ylabel(f"share that came true ({BINS} bins of as many held-out sends, 95 % interval)")
+    panels[0].set_ylabel("share that came true")
+    figure.suptitle("Held-out sends, in bins by what was said (areas), with 95 % intervals", fontsize=10)
     figure.savefig(file, dpi=110)
 
 
-def _curve(axes: Axes, probabilities: Floats, outcomes: Floats, colour: str, label: str) -> None:
+def _points(axes: Axes, probabilities: Floats, outcomes: Floats, colour: str, label: str) -> None:
+    """A point a bin; its area says how many sends it holds."""
     means, ones, sends = (np.array(column) for column in zip(*bins(probabilities, outcomes), strict=True))
     shares = ones / sends
     low, high = np.array([wilson_interval(*pair) for pair in zip(ones, sends, strict=True)]).T
     axes.errorbar(
-        means, shares, np.abs([shares - low, high - shares]), color=colour, marker="o", markersize=4,
-        linewidth=1.2, elinewidth=1, capsize=2, alpha=0.85, label=label,
+        means, shares, np.abs([shares - low, high - shares]), color=colour, linestyle="none", elinewidth=1,
+        capsize=2, alpha=0.5,
     )  # fmt: skip
+    axes.scatter(means, shares, 4 + 400 * sends / sends.sum(), color=colour, alpha=0.7, linewidth=0)
+    axes.scatter([], [], 30, color=colour, label=label)
 
 
 def _accuracy(probabilities: Floats, outcomes: Floats) -> float:

@@ -256,7 +256,17 @@ def test_bins_hold_as_many_sends_each_and_leave_none_out() -> None:
     outcomes = (random.random(1003) < said).astype(np.float32)
     found: Sequence[tuple[float, int, int]] = bins(said, outcomes)
     means, ones, sends = zip(*found, strict=True)
+    assert len(found) == 10
     assert set(sends) == {100, 101}
     assert (sum(sends), sum(ones)) == (1003, outcomes.sum())
     assert list(means) == sorted(means)
     assert all(abs(one / many - mean) < 0.17 for mean, one, many in found)
+
+
+def test_a_bin_lies_on_one_side_of_a_jump_and_equal_ones_are_one() -> None:
+    said = np.repeat(np.float32([0.2, 0.201, 0.8]), [330, 300, 370])
+    outcomes = np.zeros(1000, np.float32)
+    outcomes[-300:] = 1
+    (low, none, most), (high, ones, rest) = bins(said, outcomes)
+    assert (none, most, ones, rest) == (0, 630, 300, 370)
+    assert (low, high) == pytest.approx((0.2005, 0.8), abs=1e-3)
