@@ -101,7 +101,7 @@ def _alternate_tiles(answer: CreativeAnswer, pictures: Mapping[str, Image.Image]
     return [
         _Tile(
             pictures.get(each.id),
-            f"similarity {each.similarity:.2f}",
+            f"similarity {each.similarity:.3f}",
             _short(each.id),
             each.probability,
             OTHER if each is answer.best_alternate else None,

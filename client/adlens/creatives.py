@@ -142,7 +142,8 @@ class CreativeAnswer:
             return f"Keep the picture as it is: {percent(self.probability)} {does}{lower}"
         high, low = _told_apart(self.recommended.probability, self._other(best).probability)
         if self.recommended is self.original:
-            return f"Keep the picture as it is: {high} {does}{lower}, {spoken(best.label)} {low}"
+            other = "and no variant does better" if high == low else f"{spoken(best.label)} {low}"
+            return f"Keep the picture as it is: {high} {does}{lower}, {other}"
         return f"Send it {spoken(best.label)}: {high} {does}{lower}, the picture as it is {low}"
 
     def _other(self, best: Version) -> Version:

@@ -86,6 +86,7 @@ def test_a_picture_that_no_variant_beats_is_kept() -> None:
     assert seen.title == "Keep the picture as it is: 80 % open it, turned by 90 degrees 70 %"
     equal = answer(Said(variants=(0.80001, 0.2, 0.8, 0.7, 0.1, 0.1)))
     assert equal.recommended.label == "original"
+    assert equal.title == "Keep the picture as it is: 80 % open it, and no variant does better"
 
 
 def test_figures_that_round_to_the_same_are_told_apart() -> None:
