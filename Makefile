@@ -22,14 +22,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 models: $(INSTALLED)  ## export what is missing or out of date into model_repository/
 	$(BIN)/python -m export
 
-demo: models  ## products and an ad for the people in real photos and in generated pictures, by a real Triton
+demo: models  ## products, ads and the version of a picture that converts best, by a real Triton
 	$(BIN)/python -m export.generated $(DEMO)/pictures
 	$(BIN)/python -m export.generated_ads $(DEMO)/ads
-	PATH=$(BIN):$$PATH ADLENS_GALLERY=$(DEMO)/ads/models/gallery $(BIN)/python -m server --grpc-port 0 --metrics-port 0 \
+	$(BIN)/python -m export.generated_creatives $(DEMO)/catalogue --models 8 --seed 77
+	PATH=$(BIN):$$PATH ADLENS_GALLERY=$(DEMO)/ads/models/gallery ADLENS_ALTERNATES=$(DEMO)/ads/models/alternates \
+		$(BIN)/python -m server --grpc-port 0 --metrics-port 0 \
 		--model-repository $(DEMO)/ads/models --model-repository ensembles -- sh -exc '\
 		adlens products $(DEMO)/pictures/*.jpg --out $(DEMO)/annotated; \
 		adlens gallery build $(DEMO)/ads/campaign/campaign.csv; \
-		adlens ads $(DEMO)/ads/users/*.jpg --customer $(DEMO)/ads/customer.json --out $(DEMO)/ads/out'
+		adlens ads $(DEMO)/ads/users/*.jpg --customer $(DEMO)/ads/customer.json --out $(DEMO)/ads/out; \
+		adlens alternates build $(DEMO)/catalogue/catalogue.csv; \
+		adlens creative $(DEMO)/catalogue/model-002/0.jpg --campaign-type email --industry fashion --type women \
+			--out $(DEMO)/creatives'
 
 serve: models  ## the server on 127.0.0.1:8001, until Ctrl-C
 	$(BIN)/python -m server

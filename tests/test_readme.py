@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from adlens import cli, contract
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.records import Record
-from export import generated
+from export import generated, generated_creatives
 from export.generated_ads import CUSTOMER
 from server.launcher import Server
 
@@ -42,20 +43,30 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     generated.write_demo(tmp_path / "photos")
     generated.write_demo(tmp_path / "campaign" / "summer")
     (tmp_path / "customer.json").write_text(json.dumps(CUSTOMER))
-    # A gallery of its own, which no server searches, as its photo shows.
-    gallery, dimension = GalleryFolder(tmp_path / "gallery"), contract.EMBEDDERS[contract.EMBEDDER]
-    photo = Record("old", np.eye(1, dimension, dtype=np.float32)[0])
-    with gallery.locked():
-        empty = Contents.empty(contract.EMBEDDER, dimension)
-        gallery.publish(empty.with_records([photo], "0" * 16, replace_ids=False))
-    monkeypatch.setenv("ADLENS_GALLERY", str(gallery.folder))
+    generated_creatives.write_catalogue(tmp_path / "catalogue", models=2, pictures=2)
+    shutil.copy(tmp_path / "catalogue" / "model-000" / "0.jpg", tmp_path / "shoe.jpg")
+    for embedder, dimension, option in (
+        (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER], "ADLENS_GALLERY"),
+        (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION, "ADLENS_ALTERNATES"),
+    ):
+        monkeypatch.setenv(option, str(_gallery(tmp_path / option, embedder, dimension).folder))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+def _gallery(folder: Path, embedder: str, dimension: int) -> GalleryFolder:
+    """One of the test's own, which no server searches, as its photo shows."""
+    gallery, empty = GalleryFolder(folder), Contents.empty(embedder, dimension)
+    vector = np.eye(1, dimension, dtype=np.float32)[0]
+    photo = Record("old", vector, logits=np.ones(empty.logits.shape[1], np.float32))
+    with gallery.locked():
+        gallery.publish(empty.with_records([photo], "0" * 16, replace_ids=False))
+    return gallery
+
+
 def test_the_readme_has_blocks_of_every_kind_tested_here() -> None:
     assert {name for name, _ in BLOCKS} == {"sh", "python", "json"}
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     assert len(blocks("json")) == 1
 
 
