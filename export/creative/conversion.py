@@ -159,6 +159,9 @@ def learn(
 
     Returns:
         The model, and by target the score of each way to calibrate it (``calibration.choose``).
+
+    Raises:
+        DatasetError: there is one product only to learn from.
     """
     given = logits_of(learning, logits, vocabulary.variants)
     rows = expand(given, places_of(learning, vocabulary), vocabulary)
@@ -215,7 +218,10 @@ def _boost(rows: Floats, outcomes: Floats, products: NDArray[np.str_]) -> xgboos
     known = np.isfinite(outcomes)
     data = xgboost.DMatrix(rows[known], outcomes[known])
     groups = products[known]
-    folds = GroupKFold(min(FOLDS, len(np.unique(groups)))).split(groups, groups=groups)
+    different = len(np.unique(groups))
+    if different < 2:
+        raise DatasetError(f"trees learn from {groups[0]} alone, which tells nothing of others; add products")
+    folds = GroupKFold(min(FOLDS, different)).split(groups, groups=groups)
     # The history ends with the best round.
     history: dict[str, Any] = xgboost.cv(
         dict(PARAMETERS), data, MAX_ROUNDS, folds=list(folds), early_stopping_rounds=PATIENCE,

@@ -137,6 +137,11 @@ def test_a_target_of_which_nothing_can_be_learned_is_refused(change: float, reas
         learned(sends, 400)
 
 
+def test_one_product_to_learn_from_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r"trees learn from product \d alone, .*; add products"):
+        learned(plant(catalogue(300, products=3), VARIANTS), 300)
+
+
 def test_the_same_sends_give_the_same_model(planted: Trained) -> None:
     again = learned(plant(catalogue(PICTURES), VARIANTS))
     other = learned(plant(catalogue(PICTURES), VARIANTS, seed=5))
