@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-embedding clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-embedding bench-creative clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -74,6 +74,13 @@ bench-embedding: models  ## 64 faces in one request beside the bare network on a
 		$(BIN)/python -m perf.embedding $(DEMO)/pictures --threads 1
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model embed_dlib -- \
 		$(BIN)/python -m perf.embedding $(DEMO)/pictures --threads 2
+
+bench-creative: models  ## all variants of a picture in one request beside the bare ResNet on as many squares
+	$(BIN)/python -m export.generated_creatives out/creatives
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model vary_creative -- \
+		$(BIN)/python -m perf.creative out/creatives --threads 1
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model vary_creative -- \
+		$(BIN)/python -m perf.creative out/creatives --threads 2
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock

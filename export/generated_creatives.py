@@ -28,12 +28,14 @@ MODELS: Final = 40
 PICTURES: Final = 3
 """Of each model."""
 SEED: Final = 20
+_INK: Final = (12, 12, 14)
+"""Of lining and tread: every picture has some black, as photographs do."""
 _OVERSAMPLING: Final = 2
 """Shapes are drawn this much larger and shrunk, which smooths their edges."""
 _BACKGROUNDS: Final = (
     (255, 255, 255), (250, 250, 248), (244, 244, 246), (236, 233, 228), (225, 230, 236), (242, 232, 220),
 )  # fmt: skip
-_SIZES: Final = ((640, 640), (480, 360), (360, 480), (400, 300), (300, 300), (800, 600))
+_SIZES: Final = ((640, 480), (480, 360), (400, 300), (800, 600))
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 _Place = Callable[..., list[Point]]
@@ -63,9 +65,9 @@ def new_shoe(random: Random) -> Shoe:
         panel=_colour(random, 10, 240),
         sole=random.choice([(245, 245, 240), (228, 222, 205), (40, 40, 44), (200, 160, 110)]),
         laces=random.choice([(250, 250, 250), (20, 20, 22), _colour(random, 60, 240)]),
-        collar=random.uniform(0.3, 0.55),
-        toe=random.uniform(0.14, 0.24),
-        thickness=random.uniform(0.07, 0.14),
+        collar=random.uniform(0.38, 0.46),
+        toe=random.uniform(0.18, 0.22),
+        thickness=random.uniform(0.09, 0.12),
         stripes=random.randint(0, 4),
     )
 
@@ -75,7 +77,7 @@ def draw(shoe: Shoe, random: Random) -> Image.Image:
     width, height = (side * _OVERSAMPLING for side in random.choice(_SIZES))
     ground = random.choice(_BACKGROUNDS)
     image = Image.new("RGB", (width, height), ground)
-    length = random.uniform(0.8, 0.88) * min(width, height * 1.3)
+    length = random.uniform(0.86, 0.9) * width
     left = (width - length) * random.uniform(0.45, 0.55)
     base = height / 2 + length * random.uniform(0.16, 0.22)
 
@@ -111,7 +113,7 @@ def _draw_shoe(pen: ImageDraw.ImageDraw, shoe: Shoe, at: _Place, length: float) 
         x, y = 0.38 + 0.3 * share, high * 0.92 + (shoe.toe - high * 0.92) * share
         pen.line(at((x - 0.03, y - 0.06), (x + 0.05, y + 0.005)), shoe.laces, max(1, round(length * 0.014)))
     collar = [(0.03, high), (0.1, high - 0.05), (0.26, high - 0.05), (0.34, high - 0.01), (0.2, high + 0.015)]
-    pen.polygon(at(*_curve(collar)), fill=_darker(shoe.upper))
+    pen.polygon(at(*_curve(collar)), fill=_INK)
     sole = [
         (-0.01, low),
         (0.3, low * 0.9),
@@ -123,6 +125,7 @@ def _draw_shoe(pen: ImageDraw.ImageDraw, shoe: Shoe, at: _Place, length: float) 
     ]
     pen.polygon(at(*_curve(sole)), fill=shoe.sole)
     pen.line(at((0.0, low * 0.35), (1.0, low * 0.35)), _darker(shoe.sole), max(1, round(length * 0.01)))
+    pen.line(at((0.01, 0.016), (0.99, 0.016)), _INK, max(1, round(length * 0.02)))
 
 
 def _outline(shoe: Shoe) -> list[Point]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +38,6 @@ HELD_OUT: Final = 0.2
 VALIDATION: Final = 0.15
 """Share of all by which the penalty is chosen; the head then learns from these as well."""
 SEED: Final = 20
-_STARTER_PENALTIES: Final = (1e-3,)
 
 
 def train(
@@ -48,7 +46,6 @@ def train(
     folder: Path,
     *,
     epochs: int = 0,
-    penalties: Sequence[float] = classifier.PENALTIES,
     generated: bool = False,
     threads: int = 0,
 ) -> JudgeStory:
@@ -59,7 +56,6 @@ def train(
         catalogue: pictures, grouped by product.
         folder: for the result.
         epochs: of fine-tuning the last layer; 0 leaves the trunk as it is.
-        penalties: of the head, to choose from.
         generated: whether the pictures are, so that they tell nothing of real ones.
         threads: of ONNX Runtime; 0 takes all cores.
 
@@ -77,7 +73,7 @@ def train(
             "are too few to hold some out; give at least 3 sub-folders, one a product, or 3 pictures"
         )
     taught = CreativeNetwork(trunk, config.variants).eval()
-    head = classifier.fit(store, fitting, validation, penalties)
+    head = classifier.fit(store, fitting, validation)
     with torch.no_grad():
         taught.head.weight.copy_(head.weight)
         taught.head.bias.copy_(head.bias)
@@ -166,7 +162,7 @@ def train_starter(config: CreativeConfig, *, threads: int = 0) -> Path:
     folder = cache_folder() / "starter" / key / contract.VARY_CREATIVE
     if not (folder / story.REPORT_FILE).exists():
         drawn = generated_catalogue()
-        train(config, drawn, folder, penalties=_STARTER_PENALTIES, generated=True, threads=threads)
+        train(config, drawn, folder, generated=True, threads=threads)
     return folder
 
 
