@@ -41,13 +41,14 @@ from export.datasets import DatasetError
 from export.networks.attributes import digest
 from export.weights import WeightsError, cache_folder, sha256
 
-HELD_OUT: Final = 0.25
-"""Share of the products by which a model is judged.
+HELD_OUT: Final = train_variants.HELD_OUT / 2
+"""Share of the products by which a model is judged."""
+CALIBRATING: Final = train_variants.HELD_OUT / 2
+"""Share of those from which the calibrators learn; the trees learn from the others.
 
-Among them are those by which the judge of variants was (``train_variants.split``): it has seen none of these.
+Of both the judge of variants knows nothing, where it was trained on the same folder: it is surer of what it
+knows, and calibrators fitted on that would promise too much for what it does not.
 """
-CALIBRATING: Final = 0.25
-"""Share of those from which the calibrators learn; the trees learn from the others."""
 MIN_KNOWN: Final = 100
 """Known outcomes that each of the three parts needs, of every target: with fewer a calibration is noise."""
 MIN_EACH: Final = 10
@@ -286,7 +287,7 @@ def _code() -> list[Path]:
     help="CSV of sends; with --planted, of pictures.",
 )  # fmt: skip
 @click.option("--planted", "plant", is_flag=True, help="Send every version, and plant what comes of it.")
-@click.option("--sends", default=1, type=click.IntRange(min=1), help="Of every version, where planted.")
+@click.option("--sends", default=4, type=click.IntRange(min=1), help="Of every version, where planted.")
 @click.option("--shuffle", is_flag=True, help="Shuffle planted outcomes: nothing can be learned then.")
 @click.option("--seed", default=planted.SEED, help="Of planted outcomes.")
 @click.option(
