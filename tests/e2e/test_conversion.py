@@ -19,8 +19,8 @@ from server.launcher import Server
 
 
 @pytest.fixture(scope="module")
-def model() -> ConversionModel:
-    """What `make models` has exported."""
+def model(whole_server: Server) -> ConversionModel:
+    """What `make models` has exported, where it has."""
     return train_conversion.load(Judge.load())[0]
 
 
