@@ -57,12 +57,14 @@ def train(
         folder: for the result.
         epochs: of fine-tuning the last layer; 0 leaves the trunk as it is.
         generated: whether the pictures are, so that they tell nothing of real ones.
-        threads: of ONNX Runtime; 0 takes all cores.
+        threads: at work; 0 takes all cores.
 
     Raises:
         DatasetError: there are too few products, or none can be read.
         WeightsError: the weights cannot be had.
     """
+    if threads:
+        torch.set_num_threads(threads)
     trunk, source = load_trunk(config.backbone, config.weights)
     trunk_digest = digest(trunk)
     store = compute_features(trunk, config.variants, catalogue, cache_folder(), threads)
@@ -217,7 +219,7 @@ def describe(judgement: Judgement | JudgeStory) -> str:
 @click.option("--weights", help="starter, published, or a state dict file [default: as in creative.yaml]")
 @click.option("--variants", "labels", help="Labels, joined by commas [default: as in creative.yaml]")
 @click.option("--fine-tune", type=click.IntRange(0), default=0, help="Epochs of the trunk's last layer.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="Of the trunk; 0 takes all cores.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="At work; 0 takes all cores.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: where `make models` looks]"
 )

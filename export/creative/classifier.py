@@ -21,8 +21,8 @@ from export.creative.features import FeatureStore
 from export.creative.network import TONES
 
 PENALTIES = (1e-2, 1e-3, 1e-4)
-"""L2 weights to choose from."""
-ITERATIONS = 100
+"""L2 weights to choose from, the strongest first."""
+ITERATIONS = 60
 """Of L-BFGS; the penalised loss is flat by then."""
 TONE_WEIGHT = 10.0
 """Tones are few, and would drown among thousands of others under one penalty: they count so much more."""
@@ -64,11 +64,15 @@ def fit(
     Returns:
         The best head, learned from both at last.
     """
-    best = (math.inf, penalties[0])
-    for penalty in tqdm(penalties, desc="head", unit="penalty", disable=None) if len(penalties) > 1 else ():
-        logits = _logistic(store, fitting, penalty).logits(store, validation)
-        best = min(best, (cross_entropy(logits), penalty))
-    return _logistic(store, fitting | validation, best[1])
+    least, best, last = math.inf, None, None
+    for penalty in tqdm(penalties, desc="head", unit="penalty", disable=None):
+        last = _logistic(store, fitting, penalty, last)
+        loss = cross_entropy(last.logits(store, validation))
+        if best is None or loss < least:
+            least, best = loss, last
+    if best is None:
+        raise ValueError("no penalty to choose from; give one at least")
+    return _logistic(store, fitting | validation, best.penalty, best)
 
 
 def cross_entropy(logits: NDArray[np.float32]) -> float:
@@ -77,14 +81,17 @@ def cross_entropy(logits: NDArray[np.float32]) -> float:
     return float(functional.cross_entropy(torch.from_numpy(logits).flatten(0, 1), truth))
 
 
-def _logistic(store: FeatureStore, rows: NDArray[np.bool_], penalty: float) -> Head:
-    """Minimise mean cross-entropy and ``penalty`` times the squared coefficients of standardised features."""
+def _logistic(store: FeatureStore, rows: NDArray[np.bool_], penalty: float, start: Head | None) -> Head:
+    """Minimise mean cross-entropy and ``penalty`` times the squared coefficients of standardised features.
+
+    One optimum, from wherever it starts: another penalty's is near.
+    """
     mean, deviation = _moments(store, rows)
     deviation[: 2 * TONES] /= TONE_WEIGHT
     kinds = int(next(iter(store.chunks(rows))).shape[1])
     total = int(rows.sum()) * kinds
-    coefficients = nn.Parameter(torch.zeros(kinds, len(mean)))
-    offset = nn.Parameter(torch.zeros(kinds))
+    coefficients = nn.Parameter(torch.zeros(kinds, len(mean)) if start is None else start.weight * deviation)
+    offset = nn.Parameter(torch.zeros(kinds) if start is None else start.bias + start.weight @ mean)
     optimiser = torch.optim.LBFGS(
         [coefficients, offset], max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
     )
