@@ -1,7 +1,7 @@
 """How likely a version of a picture converts: gradient-boosted trees (XGBoost) and a calibrator a target.
 
-The trees see how much the version looks like each kind of variant (the logits of ``vary_creative``) and the
-context of the campaign, one column a known value. They learn from some products, the calibrators from
+The trees see which kind of variant the version is taken for, how much it looks like each (the logits of
+``vary_creative``) and the context of the campaign, one column a known value. They learn from some products, the calibrators from
 others, and both are judged on yet others.
 """
 
@@ -29,7 +29,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "objective": "binary:logistic",
     "eval_metric": "logloss",
     "tree_method": "hist",
-    "max_bin": 2048,  # with fewer, a split just below the largest logit is off by what a bin holds
+    "max_bin": 2048,  # with fewer, a split is off by what a bin of the crowded logits holds
     "max_depth": 2,  # what a variant does may differ by one part of the context
     "eta": 0.3,
     "min_child_weight": 10,
@@ -91,14 +91,18 @@ class ConversionModel:
 
 
 def expand(logits: Floats, context: Places, vocabulary: Vocabulary) -> Floats:
-    """What the trees see, float32 [n, variants + values]; arguments as for ``ConversionModel.margins``.
+    """What the trees see, float32 [n, 2 variants + values]; arguments as for ``ConversionModel.margins``.
+
+    First which kind a picture is taken for, 0 or 1 a column. The judge is surer of products that it knows:
+    where these alone were seen, any split between kinds is as good as another, and the first one is taken.
 
     Logits count from the largest, which is 0: like softmax, a split then heeds how much more a picture
     looks like one kind than like another, and not how large all its logits are. A difference is rounded
     alike everywhere, unlike softmax itself, so that no picture falls to another side of a split when served.
     """
     kinds = logits[:, : len(vocabulary.variants)]
-    columns = [kinds - kinds.max(axis=1, keepdims=True)]
+    behind = kinds - kinds.max(axis=1, keepdims=True)
+    columns = [behind == 0, behind]
     for place, name in enumerate(contract.CONTEXT_NAMES):
         columns.append(context[:, [place]] == np.arange(len(vocabulary.context[name])))
     return np.hstack(columns).astype(np.float32)

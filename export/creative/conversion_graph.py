@@ -136,8 +136,10 @@ def to_onnx(model: ConversionModel, card: contract.ModelCard) -> bytes:
         node("ReduceMax", ["seen", "last"], ["largest"], keepdims=1),
         node("Sub", ["seen", "largest"], ["behind"]),
         node("Reshape", ["behind", "kinds_rows"], ["behind_rows"]),
+        node("Equal", ["behind_rows", "zero"], ["is_largest"]),
+        node("Cast", ["is_largest"], ["taken_for"], to=TensorProto.FLOAT),
         *_context_nodes(),
-        node("Concat", ["behind_rows", "one_hot_rows"], ["expanded"], axis=1),
+        node("Concat", ["taken_for", "behind_rows", "one_hot_rows"], ["expanded"], axis=1),
         tree_node(model.boosters, "expanded", "margins"),
         node("Split", ["margins"], columns, axis=1, num_outputs=targets),
     ]
@@ -239,7 +241,7 @@ def _splits(booster: xgboost.Booster, kinds: int) -> list[float]:
     """Values at which trees split the logits."""
     table = [line for tree in booster.get_dump() for line in tree.splitlines() if "[f" in line]
     pairs = (line.partition("[f")[2].partition("]")[0].split("<") for line in table)
-    return [float(value) for feature, value in pairs if int(feature) < kinds]
+    return [float(value) for feature, value in pairs if kinds <= int(feature) < 2 * kinds]
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:
