@@ -1,8 +1,8 @@
 """How likely a version of a picture converts: gradient-boosted trees (XGBoost) and a calibrator a target.
 
 The trees see which kind of variant the version is taken for, how much it looks like each (the logits of
-``vary_creative``) and the context of the campaign, one column a known value. They learn from some products, the calibrators from
-others, and both are judged on yet others.
+``vary_creative``) and the context of the campaign, one column a known value. They learn from some products,
+the calibrators from others, and both are judged on yet others.
 """
 
 from __future__ import annotations
