@@ -93,8 +93,7 @@ class ConversionModel:
 def expand(logits: Floats, context: Places, vocabulary: Vocabulary) -> Floats:
     """What the trees see, float32 [n, 2 variants + values]; arguments as for ``ConversionModel.margins``.
 
-    First which kind a picture is taken for, 0 or 1 a column. The judge is surer of products that it knows:
-    where these alone were seen, any split between kinds is as good as another, and the first one is taken.
+    First which kind a picture is taken for, 0 or 1 a column.
 
     Logits count from the largest, which is 0: like softmax, a split then heeds how much more a picture
     looks like one kind than like another, and not how large all its logits are. A difference is rounded
@@ -169,7 +168,10 @@ def learn(
     """
     given = logits_of(learning, logits, vocabulary.variants)
     rows = expand(given, places_of(learning, vocabulary), vocabulary)
-    boosters = tuple(_boost(rows, outcomes, learning.products) for outcomes in learning.outcomes.T)
+    boosters = tuple(
+        _boost(rows, outcomes, learning.products, len(vocabulary.variants))
+        for outcomes in learning.outcomes.T
+    )
     bare = ConversionModel(vocabulary, boosters, (Calibrator(),) * len(boosters))
     margins = bare.margins(
         logits_of(calibrating, logits, vocabulary.variants), places_of(calibrating, vocabulary)
@@ -217,21 +219,38 @@ def load(folder: Path) -> ConversionModel:
         raise DatasetError(f"{folder}: no conversion model ({reason}); train it again") from error
 
 
-def _boost(rows: Floats, outcomes: Floats, products: NDArray[np.str_]) -> xgboost.Booster:
-    """As many trees as help on products that they did not learn from; unknown outcomes are left out."""
+def _boost(rows: Floats, outcomes: Floats, products: NDArray[np.str_], kinds: int) -> xgboost.Booster:
+    """As many trees as help on products that they did not learn from; unknown outcomes are left out.
+
+    The first ones do not see how much pictures look like each of the ``kinds``, but only what they are taken
+    for; the others learn what that leaves open. Seeing both at once, they would choose between splits that
+    are equally good where the judge is sure, and of which one alone holds where it is not.
+    """
     known = np.isfinite(outcomes)
-    data = xgboost.DMatrix(rows[known], outcomes[known])
     groups = products[known]
     different = len(np.unique(groups))
     if different < 2:
         raise DatasetError(f"trees learn from {groups[0]} alone, which tells nothing of others; add products")
-    folds = GroupKFold(min(FOLDS, different)).split(groups, groups=groups)
+    taken = rows[known].copy()
+    taken[:, kinds : 2 * kinds] = 0
+    first = xgboost.DMatrix(taken, outcomes[known])
+    booster = xgboost.train(dict(PARAMETERS), first, _rounds(first, groups))
+    left = xgboost.DMatrix(rows[known], outcomes[known])
+    left.set_base_margin(booster.predict(first, output_margin=True))
+    more = _rounds(left, groups)
+    whole = xgboost.DMatrix(rows[known], outcomes[known])
+    return xgboost.train(dict(PARAMETERS), whole, more, xgb_model=booster)
+
+
+def _rounds(data: xgboost.DMatrix, groups: NDArray[np.str_]) -> int:
+    """After how many trees learning ends."""
+    folds = GroupKFold(min(FOLDS, len(np.unique(groups)))).split(groups, groups=groups)
     # The history ends with the best round.
     history: dict[str, Any] = xgboost.cv(
         dict(PARAMETERS), data, MAX_ROUNDS, folds=list(folds), early_stopping_rounds=PATIENCE,
         as_pandas=False, seed=PARAMETERS["seed"],
     )  # fmt: skip
-    return xgboost.train(dict(PARAMETERS), data, len(history["test-logloss-mean"]))
+    return len(history["test-logloss-mean"])
 
 
 def _raw(booster: xgboost.Booster) -> bytes:

@@ -27,7 +27,7 @@ from export.creative.conversion_graph import (
     to_onnx,
     write_conversion,
 )
-from export.creative.planted import plant
+from export.creative.planted import LIKELY_VARIANTS, plant
 from export.creative.records import Sends
 from export.creative.reliability import bins
 from export.datasets import DatasetError
@@ -105,6 +105,17 @@ def test_what_only_the_context_decides_is_learned_too() -> None:
     said = [model.predict(logits(50)[:, 0], np.int32([[where, 1, 1]] * 50)) for where in range(4)]
     for where, probabilities in enumerate(said):
         assert probabilities.mean() == pytest.approx(0.7 if where == place else 0.1, abs=0.04)
+
+
+def test_what_a_sure_judge_taught_holds_where_it_is_less_sure() -> None:
+    sends = plant(catalogue(1000), VARIANTS, sends_each=SENDS)
+    model = train(sends, logits(1000, gap=30), VARIANTS, WEIGHTS).model
+    unsure = logits(500, seed=2, gap=4).reshape(-1, len(VARIANTS))
+    said = model.predict(unsure, np.ones((len(unsure), 3), np.int32))
+    taken_for = np.array(VARIANTS)[unsure.argmax(axis=1)]
+    for label in VARIANTS:
+        expected = 0.8 if label in LIKELY_VARIANTS else 0.2
+        np.testing.assert_allclose(said[taken_for == label].mean(axis=0), expected, atol=0.06, err_msg=label)
 
 
 def test_no_product_is_in_two_parts_and_each_part_is_a_share_of_them() -> None:
