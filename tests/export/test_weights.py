@@ -109,6 +109,7 @@ def test_a_file_put_into_the_cache_by_hand_is_checked_too(cache: Path, tmp_path:
 def test_every_published_file_has_its_checksum_in_its_name() -> None:
     assert {name: published.sha256_prefix for name, published in URLS.items()} == {
         "vgg16": "397923af",
+        "resnet34": "b627a593",
         "resnet50": "0676ba61",
     }
     with pytest.raises(ValueError, match="no checksum in the file name"):
