@@ -53,7 +53,8 @@ VARY_SIGNATURE: Final = Signature(
     (contract.VARIANT_LOGITS, contract.CREATIVE_EMBEDDING, contract.CARD),
 )
 RENDER_SIGNATURE: Final = Signature(
-    (contract.PIXELS, contract.PICTURE_SIZE), (contract.RENDERED, contract.RENDERED_BOXES, contract.CARD)
+    (contract.PIXELS, contract.PICTURE_SIZE, contract.WANTED),
+    (contract.RENDERED, contract.RENDERED_BOXES, contract.CARD),
 )
 RENDER_TOLERANCE: Final = 1.0
 """A step of a byte: what lies between two of them may be rounded to either."""
@@ -143,7 +144,7 @@ def build_vary_creative(weights: str | None, folder: Path, pictures: Sequence[Pa
     found = digest(network)
     card = contract.ModelCard(contract.VARY_CREATIVE, found[:16], story.starter, story.labels, story.skill)
     manifest = Manifest(contract.VARY_CREATIVE, source, found, story.trained_on, story.held_out)
-    batch = (*_creatives(), torch.ones(contract.MAX_BATCH, contract.MAX_VARIANTS, dtype=torch.uint8))
+    batch = _creatives()
     one = tuple(tensor[:1] for tensor in batch)
     return write_model(Carded(network, card), VARY_SIGNATURE, [one, batch], manifest, folder)
 
@@ -193,11 +194,12 @@ def build_conversion(weights: str | None, folder: Path, pictures: Sequence[Path]
     return write_conversion(model, card, manifest, folder)
 
 
-def _creatives() -> tuple[Tensor, Tensor]:
-    """PIXELS and PICTURE_SIZE of a full batch of generated products."""
+def _creatives() -> tuple[Tensor, Tensor, Tensor]:
+    """PIXELS, PICTURE_SIZE and WANTED for all variants of a full batch of generated products."""
     paths = train_variants.generated_catalogue().paths[: contract.MAX_BATCH]
     pixels, sizes = next(decode(paths))
-    return pixels, torch.from_numpy(sizes)
+    wanted = torch.ones(len(pixels), contract.MAX_VARIANTS, dtype=torch.uint8)
+    return pixels, torch.from_numpy(sizes), wanted
 
 
 def load_network(

@@ -141,7 +141,7 @@ class AsyncRecommender(Front):
         """See ``Recommender.render_creative``."""
         picture = await asyncio.to_thread(pictures.load, photo)
         with refusals(picture):
-            response = await self._connection.infer(contract.RENDER_CREATIVE, faces.request(picture))
+            response = await self._connection.infer(contract.RENDER_CREATIVE, creatives.rendering(picture))
         return creatives.read_rendered(response)
 
     async def _optimise(self, photo: ImageLike, question: creatives.Question) -> CreativeAnswer:

@@ -59,9 +59,9 @@ For the version of a picture that converts best::
     VARIANT_CONVERSION float32 [N, V, G]  probability of each of G = len(TARGETS), in that order; NaN where
                                           a place in CONTEXT is none of the vocabulary's
     ALTERNATE_CONVERSION float32 [N, T, G] the same of the alternates
-      render_variants (of PIXELS and PICTURE_SIZE)
+      render_variants (of PIXELS, PICTURE_SIZE and WANTED)
     RENDERED       uint8  [N, V, S, S, 3] the variants to look at, RGB, each on a square canvas filled up with
-                                          the picture's own background; 0 behind the card's labels
+                                          the picture's own background; 0 where it is not wanted
     RENDERED_BOXES int32  [N, V, 4]       x1, y1, x2, y2 of the picture on it
 
 Every learned leaf also answers with CARD, uint8 [N, CARD_BYTES]: UTF-8 JSON, padded with spaces, that
@@ -378,9 +378,11 @@ MODELS: Final = {
         )
         | {card_output(model): TENSORS[CARD] for model in (VARY_CREATIVE, ALTERNATES, CONVERSION)},
     ),
-    RENDER_VARIANTS: Signature(_some(PIXELS, PICTURE_SIZE), _some(RENDERED, RENDERED_BOXES, CARD)),
+    RENDER_VARIANTS: Signature(
+        _some(PIXELS, PICTURE_SIZE, WANTED), _some(RENDERED, RENDERED_BOXES, CARD)
+    ),
     RENDER_CREATIVE: Signature(
-        _some(IMAGE),
+        _some(IMAGE, WANTED),
         _some(PICTURE_SIZE, RENDERED, RENDERED_BOXES) | {card_output(RENDER_VARIANTS): TENSORS[CARD]},
     ),
 }  # fmt: skip

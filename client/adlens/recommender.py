@@ -223,7 +223,7 @@ class Recommender(Front):
         """
         picture = pictures.load(photo)
         with refusals(picture):
-            response = self._connection.infer(contract.RENDER_CREATIVE, faces.request(picture))
+            response = self._connection.infer(contract.RENDER_CREATIVE, creatives.rendering(picture))
         return creatives.read_rendered(response)
 
     def _optimise(self, photo: ImageLike, question: creatives.Question) -> CreativeAnswer:

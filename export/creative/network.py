@@ -161,22 +161,28 @@ class CreativeNetwork(nn.Module):
 
 
 class RenderNetwork(nn.Module):
-    """PIXELS, PICTURE_SIZE -> RENDERED, RENDERED_BOXES, as ``adlens.contract`` describes them."""
+    """PIXELS, PICTURE_SIZE, WANTED -> RENDERED, RENDERED_BOXES, as ``adlens.contract`` describes them."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
         self._variants = find_variants(labels)
 
-    def forward(self, pixels: Tensor, picture_size: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, picture_size: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """RENDERED uint8 [N, V, C, C, 3] and RENDERED_BOXES int32 [N, V, 4]."""
         side = contract.CANVAS
         framed = frame(pixels, picture_size, side)
+        nothing = torch.zeros_like(pixels)
+        made = []
         # To bytes one by one: all variants of a batch as floats would take 300 MB.
-        made = [to_bytes(each.apply(framed.squares, framed.background)) for each in self._variants]
-        boxes = [each.move(framed.boxes.float(), side) for each in self._variants]
+        for number, each in enumerate(self._variants):
+            rows = (wanted[:, number] != 0).nonzero().squeeze(1)
+            drawn = to_bytes(each.apply(framed.squares[rows], framed.background[rows]))
+            made.append(nothing.index_put((rows,), drawn))
+        boxes = torch.stack([each.move(framed.boxes.float(), side) for each in self._variants], dim=1)
+        boxes = boxes * (wanted[:, : len(made), None] != 0)
         missing = contract.MAX_VARIANTS - len(made)
         rendered = functional.pad(torch.stack(made, dim=1), (0, 0, 0, 0, 0, 0, 0, missing))
-        return rendered, functional.pad(torch.stack(boxes, dim=1), (0, 0, 0, missing)).int()
+        return rendered, functional.pad(boxes, (0, 0, 0, missing)).int()
 
 
 def to_bytes(pictures: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def sketch(pictures: Tensor, background: Tensor) -> Tensor:
     grey = luma(pictures)
     side = pictures.shape[3]
     blur = _constant(_gaussian(side, SKETCH_BLUR * side), pictures)
-    blurred = blur @ (255 - grey) @ blur.T
+    blurred = _along_both(255 - grey, blur)
     # The half keeps black on black from being divided by nothing.
     dodged = (255 * grey / (255 - blurred).clamp(min=0.5)).clamp(0, 255)
     return dodged.expand(-1, 3, -1, -1)
@@ -140,6 +140,13 @@ def _gaussian(side: int, deviation: float) -> Floats:
     place = np.arange(side)
     weight = np.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2))
     return np.asarray(weight / weight.sum(1, keepdims=True))
+
+
+def _along_both(x: Tensor, matrix: Tensor) -> Tensor:
+    """``matrix @ x @ matrix.T`` of [N, C, s, s], as plain products: ONNX Runtime fails at others without rows."""
+    for _ in range(2):
+        x = (x.flatten(0, 2) @ matrix.T).unflatten(0, x.shape[:3]).transpose(2, 3)
+    return x
 
 
 SWIVEL_ANGLE: Final = math.radians(30)
@@ -237,15 +244,14 @@ def _connected(alike: Tensor) -> Tensor:
 
 def _coarse(x: Tensor) -> Tensor:
     """Averages over a grid: [N, C, S, S] -> [N, C, COARSE, COARSE]."""
-    matrix = _constant(_averaging(x.shape[3]), x)
-    return matrix @ x @ matrix.T
+    return _along_both(x, _constant(_averaging(x.shape[3]), x))
 
 
 def _refined(x: Tensor, side: int) -> Tensor:
     """Bilinear: [N, C, COARSE, COARSE] -> [N, C, side, side]."""
     centre = ((np.arange(side) + 0.5) * (COARSE / side) - 0.5).clip(0, COARSE - 1)
     matrix = _constant((1 - np.abs(centre[:, None] - np.arange(COARSE))).clip(0), x)
-    return matrix @ x @ matrix.T
+    return _along_both(x, matrix)
 
 
 def _averaging(side: int) -> Floats:
@@ -307,4 +313,4 @@ def _turn_hue(pictures: Tensor) -> Tensor:
     cosine, sine = math.cos(RECOLOUR_ANGLE), math.sin(RECOLOUR_ANGLE)
     turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
     matrix = _constant(np.linalg.inv(to_yiq) @ turn @ to_yiq, pictures)
-    return (matrix @ pictures.flatten(2)).reshape_as(pictures)
+    return functional.conv2d(pictures, matrix[:, :, None, None])

@@ -41,8 +41,7 @@ def served(server: Server, path: Path, model: str) -> dict[str, NDArray[Any]]:
     with Connection(Endpoint(server.url, timeout_s=TIMEOUT_S)) as connection:
         image = np.frombuffer(pictures.load(path).jpeg, np.uint8)[None]
         feed = dict(connection.infer(contract.DECODE, {contract.IMAGE: image}).outputs)
-        if model == contract.VARY_CREATIVE:
-            feed[contract.WANTED] = np.ones((1, contract.MAX_VARIANTS), np.uint8)
+        feed[contract.WANTED] = np.ones((1, contract.MAX_VARIANTS), np.uint8)
         return dict(connection.infer(model, feed).outputs)
 
 

@@ -192,6 +192,12 @@ def interpret(response: InferResponse, path: str, question: Question, known: Kno
     )
 
 
+def rendering(picture: Picture) -> dict[str, npt.NDArray[Any]]:
+    """A request for ``render_creative``, batch 1: all variants are wanted, whichever there are."""
+    wanted = np.ones((1, contract.MAX_VARIANTS), np.uint8)
+    return people.request(picture) | {contract.WANTED: wanted}
+
+
 def read_rendered(response: InferResponse) -> dict[str, Image.Image]:
     """The variants to look at, RGB, by label: of ``render_creative``, batch 1, each less its canvas.
 

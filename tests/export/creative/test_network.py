@@ -178,18 +178,30 @@ def test_what_is_rendered_is_what_the_functions_make(inputs: tuple[Tensor, Tenso
     carded = Carded(
         RenderNetwork(labels), ModelCard(contract.RENDER_VARIANTS, "0" * 16, starter=False)
     ).eval()
-    session = to_onnx(carded, RENDER_SIGNATURE, inputs)
-    assert difference(carded, session, RENDER_SIGNATURE, inputs) <= RENDER_TOLERANCE
+    wanted = torch.ones(3, MAX_VARIANTS, dtype=torch.uint8)
+    graph = to_onnx(carded, RENDER_SIGNATURE, (*inputs, wanted))
+    assert difference(carded, graph, RENDER_SIGNATURE, (*inputs, wanted)) <= RENDER_TOLERANCE
     feed = {contract.PIXELS: inputs[0].numpy(), contract.PICTURE_SIZE: inputs[1].numpy()}
-    (rendered,) = open_session(session, threads=1).run([contract.RENDERED], feed)
+    session = open_session(graph, threads=1)
+    names = [contract.RENDERED, contract.RENDERED_BOXES]
+    rendered, boxes = session.run(names, {**feed, contract.WANTED: wanted.numpy()})
     framed = frame(*inputs, contract.CANVAS)
     for number, each in enumerate(find_variants(labels)):
         expected = each.apply(framed.squares, framed.background).permute(0, 2, 3, 1).numpy()
         assert np.abs(rendered[:, number] - expected).max() <= RENDER_TOLERANCE + 0.01, each.label
+    some = np.zeros_like(wanted.numpy())
+    some[0, 4] = some[2, 0] = 1
+    for asked in (some, 0 * some):
+        part, part_boxes = session.run(names, {**feed, contract.WANTED: asked})
+        is_asked = asked.astype(bool)
+        assert np.array_equal(part[is_asked], rendered[is_asked])
+        assert np.array_equal(part_boxes[is_asked], boxes[is_asked])
+        assert not part[~is_asked].any()
+        assert not part_boxes[~is_asked].any()
 
 
 def test_behind_the_labels_nothing_is_rendered(inputs: tuple[Tensor, Tensor]) -> None:
-    rendered, boxes = RenderNetwork(LABELS)(*inputs)
+    rendered, boxes = RenderNetwork(LABELS)(*inputs, torch.ones(3, MAX_VARIANTS, dtype=torch.uint8))
     assert rendered.shape == (3, MAX_VARIANTS, contract.CANVAS, contract.CANVAS, 3)
     assert rendered.dtype == torch.uint8
     assert boxes.dtype == torch.int32

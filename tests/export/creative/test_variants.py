@@ -20,6 +20,7 @@ from export.creative.network import RenderNetwork
 from export.creative.variants import VARIANTS, luma
 
 SIDE = 224
+ALL_WANTED = torch.ones(1, contract.MAX_VARIANTS, dtype=torch.uint8)
 
 
 def framed(image: Image.Image, side: int = SIDE) -> Framed:
@@ -207,7 +208,7 @@ def test_boxes_say_where_the_picture_is_in_each_variant() -> None:
     pixels[0, 8:142, 8:292] = 90
     labels = tuple(VARIANTS)
     rendered, boxes = RenderNetwork(labels)(
-        torch.from_numpy(pixels), torch.tensor([[150, 300]], dtype=torch.int32)
+        torch.from_numpy(pixels), torch.tensor([[150, 300]], dtype=torch.int32), ALL_WANTED
     )
     assert boxes.shape == (1, contract.MAX_VARIANTS, 4)
     for number, label in enumerate(labels):
@@ -239,6 +240,7 @@ def test_a_seventh_variant_is_a_function_and_its_label(seventh: str) -> None:
     found = RenderNetwork(("original", seventh))(
         torch.full((1, contract.CANVAS, contract.CANVAS, 3), 55, dtype=torch.uint8),
         torch.tensor([[640, 640]], dtype=torch.int32),
+        ALL_WANTED,
     )[0]
     assert int(found[0, 0].max()) == int(found[0, 0].min()) == 55
     assert int(found[0, 1].max()) == int(found[0, 1].min()) == 200
