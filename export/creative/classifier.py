@@ -18,7 +18,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from export.creative.features import FeatureStore
-from export.creative.network import TONES
+from export.creative.network import Tones
 
 PENALTIES = (1e-2, 1e-3, 1e-4)
 """L2 weights to choose from, the strongest first."""
@@ -87,7 +87,7 @@ def _logistic(store: FeatureStore, rows: NDArray[np.bool_], penalty: float, star
     One optimum, from wherever it starts: another penalty's is near.
     """
     mean, deviation = _moments(store, rows)
-    deviation[: 2 * TONES] /= TONE_WEIGHT
+    deviation[: Tones.length] /= TONE_WEIGHT
     kinds = int(next(iter(store.chunks(rows))).shape[1])
     total = int(rows.sum()) * kinds
     coefficients = nn.Parameter(torch.zeros(kinds, len(mean)) if start is None else start.weight * deviation)

@@ -1,12 +1,15 @@
-"""Fine-tuning of the judge's last layer and head, streaming, with checkpoints.
+"""Fine-tuning of the judge's last layers and head, streaming, with checkpoints.
 
-For where a frozen trunk is not enough. Only the last layer learns, so that what the earlier ones say needs
-no gradients. A run that was killed goes on from its last checkpoint, with the pictures that come next.
+For where a frozen trunk is not enough. Only the last layers learn, so that what the earlier ones say needs
+no gradients. Each time that a picture comes, it is cropped and maybe mirrored anew before its variants are
+made, so that the judge cannot learn pictures by heart. A run that was killed goes on from its last
+checkpoint, with the pictures that come next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,37 +20,53 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from export.creative.network import CreativeNetwork
+from adlens import contract
+from export.creative.network import CreativeNetwork, Tones
 from export.creative.reading import read_canvases
 
-RATE: Final = 5e-4
-MOMENTUM: Final = 0.9
-BATCH: Final = 4
-"""Pictures a step, each with all its variants."""
+LAYERS: Final = 2
+"""Of the trunk that learn: which way up a picture is shows in the last but one."""
+RATE: Final = 3e-5
+HEAD_RATE: Final = 1e-5
+"""Lower, as the head has been found already."""
+WARM_UP: Final = 50
+"""Steps in which both rise to these; then they fall along a cosine (arXiv:1608.03983)."""
+BATCH: Final = 8
+"""Pictures a step."""
+OTHERS: Final = 2
+"""Variants of each in a step, drawn anew each time, beside the original with which all are compared."""
+LEAST_CROP: Final = 0.8
+"""Share of a side that a crop keeps at least."""
 STEPS: Final = 100
 """Between two checkpoints."""
 _PLACE: Final = "place"
 _MODEL: Final = "model."
-_MOMENTUM: Final = "momentum."
+_MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
+"""What AdamW keeps of each parameter."""
 
 
 def fine_tune(
     network: CreativeNetwork, paths: Sequence[Path], epochs: int, checkpoint: Path, seed: int
 ) -> None:
-    """Train last layer and head by SGD on cross-entropy, in place.
+    """Train last layers and head by AdamW (arXiv:1711.05101) on cross-entropy, in place.
 
     Args:
         network: whose head is trained already.
         paths: pictures to learn from.
         epochs: passes over them, each in an order of its own.
-        checkpoint: file, to go on from where it is there; it must be of the same network, pictures and seed.
-        seed: of the orders.
+        checkpoint: file, to go on from where it is there; it must be of the same network, pictures, epochs
+            and seed.
+        seed: of the orders, crops and variants.
     """
     network.requires_grad_(False)
-    learning = nn.ModuleDict({"last": network.trunk.layers[-1], "head": network.head}).requires_grad_(True)
+    last = network.trunk.layers[-LAYERS:]
+    learning = nn.ModuleDict({"last": last, "head": network.head}).requires_grad_(True)
     parameters = dict(learning.named_parameters())
-    optimiser = torch.optim.SGD(parameters.values(), RATE, MOMENTUM)
+    optimiser = torch.optim.AdamW(
+        [{"params": last.parameters(), "lr": RATE}, {"params": network.head.parameters(), "lr": HEAD_RATE}]
+    )
     done = _resume(learning, parameters, optimiser, checkpoint)
+    rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
     with tqdm(total=epochs * steps, initial=done, desc="fine-tuning", unit="step", disable=None) as progress:
         while done < epochs * steps:
@@ -55,7 +74,9 @@ def fine_tune(
             order = np.random.default_rng((seed, epoch)).permutation(len(paths))[first * BATCH :]
             for canvases in read_canvases([paths[row] for row in order], BATCH):
                 if len(canvases.rows):
-                    _step(network, optimiser, canvases.pixels, canvases.sizes)
+                    _set_rates(optimiser, rates, done, epochs * steps)
+                    random = np.random.default_rng((seed, epoch, done))
+                    _step(network, optimiser, canvases.pixels, canvases.sizes, random)
                 done += 1
                 progress.update()
                 if done % STEPS == 0 or done == epochs * steps:
@@ -63,15 +84,67 @@ def fine_tune(
     network.requires_grad_(False)
 
 
-def _step(network: CreativeNetwork, optimiser: torch.optim.Optimizer, pixels: Tensor, sizes: Tensor) -> None:
+def _set_rates(optimiser: torch.optim.Optimizer, rates: Iterable[float], done: int, total: int) -> None:
+    warmth = min(1.0, (done + 1) / WARM_UP)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate * warmth * (1 + math.cos(math.pi * done / total)) / 2
+
+
+def _step(
+    network: CreativeNetwork,
+    optimiser: torch.optim.Optimizer,
+    pixels: Tensor,
+    sizes: Tensor,
+    random: np.random.Generator,
+) -> None:
+    kinds = len(network.labels)
+    original = network.labels.index(contract.ORIGINAL)
+    others = [kind for kind in range(kinds) if kind != original]
+    drawn = [[original, *random.choice(others, min(OTHERS, len(others)), replace=False)] for _ in sizes]
+    truth = torch.tensor(np.array(drawn)).flatten()
     with torch.no_grad():
-        squares = network.variants(pixels, sizes).flatten(0, 1)
-    logits = network.head(network.trunk(squares)[0])
-    truth = torch.arange(len(network.labels)).repeat(len(pixels))
-    loss = functional.cross_entropy(logits, truth)
+        every = network.variants(*cropped(pixels, sizes, random))
+        squares = every[torch.arange(len(sizes)).repeat_interleave(len(drawn[0])), truth]
+    with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
+        wide = network.trunk(squares)[0].float()
+    # In eight bits of precision tones say nothing.
+    logits = network.head(torch.cat((network.trunk.tones(squares), wide[:, Tones.length :]), dim=1))
+    # Each kind counts alike, though the original comes more often.
+    weight = torch.full((kinds,), len(others) / min(OTHERS, len(others)))
+    weight[original] = 1.0
+    loss = functional.cross_entropy(logits, truth, weight=weight)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
+
+
+def cropped(pixels: Tensor, sizes: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A part of each picture, mirrored or not, as a picture of its own.
+
+    Args:
+        pixels: uint8 [N, S, S, 3], as PIXELS.
+        sizes: int32 [N, 2], as PICTURE_SIZE.
+        random: says which part.
+
+    Returns:
+        PIXELS and PICTURE_SIZE, the latter in canvas pixels.
+    """
+    canvases, parts = torch.zeros_like(pixels), torch.zeros_like(sizes)
+    for row, size in enumerate(sizes.tolist()):
+        scale = contract.letterbox_scale(*size)
+        whole = np.maximum(1, np.round(np.array(size) * scale)).astype(int)
+        part = np.maximum(1, np.round(whole * random.uniform(LEAST_CROP, 1, 2))).astype(int)
+        top, left = random.integers(0, whole - part + 1)
+        found = pixels[row, top : top + part[0], left : left + part[1]]
+        canvases[row, : part[0], : part[1]] = found.flip(1) if random.random() < 0.5 else found
+        parts[row] = torch.tensor(part)
+    return canvases, parts
+
+
+def _has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16, in half the time."""
+    known = Path("/proc/cpuinfo")
+    return known.exists() and "bf16" in known.read_text()
 
 
 def _save(
@@ -83,8 +156,8 @@ def _save(
 ) -> None:
     state = {_MODEL + name: value.detach().contiguous() for name, value in learning.state_dict().items()}
     for name, parameter in parameters.items():
-        if (momentum := optimiser.state[parameter].get("momentum_buffer")) is not None:
-            state[_MOMENTUM + name] = momentum.contiguous()
+        kept = optimiser.state[parameter]
+        state |= {f"{moment}.{name}": kept[moment].contiguous() for moment in _MOMENTS if moment in kept}
     state[_PLACE] = torch.tensor(done)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_suffix(".partial")
@@ -104,6 +177,6 @@ def _resume(
     state = load_file(checkpoint)
     learning.load_state_dict({name: state[_MODEL + name] for name in learning.state_dict()})
     for name, parameter in parameters.items():
-        if (momentum := state.get(_MOMENTUM + name)) is not None:
-            optimiser.state[parameter]["momentum_buffer"] = momentum
+        if f"{_MOMENTS[0]}.{name}" in state:
+            optimiser.state[parameter] = {moment: state[f"{moment}.{name}"] for moment in _MOMENTS}
     return int(state[_PLACE])

@@ -26,30 +26,36 @@ BACKBONES: Final[dict[str, type[ResNet]]] = {"resnet50": ResNet50, "resnet34": R
 GRIDS: Final = (2, 2, 1)
 """Cells a side to which layers 2 to 4 are averaged for the head; the first would cost more than it tells."""
 TONES: Final = 16
-"""Thresholds of the tone curve, evenly from black to white."""
+"""Thresholds of a tone curve, evenly from black to white."""
+SEEN_TONES: Final = (LUMA, (0.0, 0.0, 1.0))
+"""Weights of red, green and blue in what has a curve: brightness, and blue, of which warm light has less."""
+_FLOOR: Final = 1e-5
+"""Of a tone under the logarithm: a few pixels in a thousand stand out from none, whatever the others are."""
 EMBEDDING_SEED: Final = 20
 Features = tuple[Tensor, Tensor]
 """What the trunk knows of M squares: for the head [M, wide], and its last layer averaged [M, last]."""
 
 
 class Tones(nn.Module):
-    """How dark and how bright squares are: [M, 3, S, S], RGB in [0, 255] -> [M, 2 TONES], 0 to 1.
+    """How dark and how bright squares are: [M, 3, S, S], RGB in [0, 255] -> [M, length], logarithms.
 
-    By how much brightness falls below each threshold, on average, and by how much it rises above: a
+    By how much each of SEEN_TONES falls below each threshold, on average, and by how much it rises above: a
     cumulative histogram. Networks learn to overlook just this on ImageNet. As a convolution it costs nothing.
     """
 
+    length: Final = 2 * TONES * len(SEEN_TONES)
+
     def __init__(self) -> None:
         super().__init__()
-        below = torch.arange(1, TONES + 1) / TONES
-        weight = torch.tensor(LUMA).reshape(1, 3, 1, 1).expand(TONES, 3, 1, 1) / 255
+        below = (torch.arange(1, TONES + 1) / TONES).repeat(len(SEEN_TONES))
+        weight = torch.tensor(SEEN_TONES).repeat_interleave(TONES, dim=0)[:, :, None, None] / 255
         self.register_buffer("weight", torch.cat((-weight, weight)), persistent=False)
         self.register_buffer("bias", torch.cat((below, -(below - 1 / TONES))), persistent=False)
 
     def forward(self, squares: Tensor) -> Tensor:
         """Every other pixel will do."""
         beyond = functional.conv2d(squares, self.get_buffer("weight"), self.get_buffer("bias"), stride=2)
-        return functional.relu(beyond).mean(dim=(2, 3))
+        return (functional.relu(beyond).mean(dim=(2, 3)) + _FLOOR).log()
 
 
 class CreativeTrunk(nn.Module):
@@ -65,7 +71,7 @@ class CreativeTrunk(nn.Module):
         self.last = network.fc.in_features
         block = network.block.expansion
         self.tones = Tones()
-        self.wide = 2 * TONES + sum(128 * 2**i * block * grid**2 for i, grid in enumerate(GRIDS))
+        self.wide = Tones.length + sum(128 * 2**i * block * grid**2 for i, grid in enumerate(GRIDS))
 
     def forward(self, squares: Tensor) -> Features:
         """[M, wide], the tones first, and [M, last]; M may be 0."""
@@ -75,7 +81,7 @@ class CreativeTrunk(nn.Module):
         for layer in self.layers:
             x = layer(x)
             levels.append(x)
-        wide = torch.cat((self.tones(squares).sqrt(), pooled(levels[1:], GRIDS)), dim=1)
+        wide = torch.cat((self.tones(squares), pooled(levels[1:], GRIDS)), dim=1)
         return wide, x.mean(dim=(2, 3))
 
 

@@ -81,8 +81,10 @@ def luma(pictures: Tensor) -> Tensor:
 
 
 BRIGHTER_GAMMA: Final = 0.75
-BRIGHTER_LIFT: Final = 0.25
-"""Share of the range by which black is lifted: white on white cannot tell that there is more light."""
+BRIGHTER_LIFT: Final = 0.26
+"""Share of the range by which black is lifted."""
+BRIGHTER_TINT: Final = (1.0, 0.985, 0.925)
+"""Of red, green and blue: a little warmth, as white on white cannot tell that there is more light."""
 DARKER_GAIN: Final = 0.66
 DARKER_BEND: Final = 0.25
 """How much more the shadows lose than the lights."""
@@ -90,10 +92,11 @@ DARKER_BEND: Final = 0.25
 
 @variant("brighter")
 def brighter(pictures: Tensor, background: Tensor) -> Tensor:
-    """More light: shadows opened, middle tones raised; colours are as strong as before."""
+    """More light, as of the sun: shadows opened, middle tones raised, whites a little warm."""
     tone = luma(pictures) / 255
     raised = BRIGHTER_LIFT + (1 - BRIGHTER_LIFT) * tone**BRIGHTER_GAMMA
-    return (pictures + 255 * (raised - tone)).clamp(0, 255)
+    tint = _constant(np.array(BRIGHTER_TINT).reshape(1, 3, 1, 1), pictures)
+    return tint * (pictures + 255 * (raised - tone)).clamp(0, 255)
 
 
 @variant("darker")
@@ -143,9 +146,9 @@ def _gaussian(side: int, deviation: float) -> Floats:
 
 
 def _along_both(x: Tensor, matrix: Tensor) -> Tensor:
-    """``matrix @ x @ matrix.T`` of [N, C, s, s], as plain products: ONNX Runtime fails at others without rows."""
+    """``matrix @ x @ matrix.T`` of [N, C, s, s], in plain products: others fail where there are no rows."""
     for _ in range(2):
-        x = (x.flatten(0, 2) @ matrix.T).unflatten(0, x.shape[:3]).transpose(2, 3)
+        x = (x.flatten(0, 2) @ matrix.T).reshape(*x.shape[:3], -1).transpose(2, 3)
     return x
 
 

@@ -150,7 +150,8 @@ def test_fine_tuning_learns_and_goes_on_where_it_was_killed(
     ]
     assert any(changed)
     assert all(bool(value.isfinite().all()) for value in whole.parameters())
-    for layer, other in zip(whole.trunk.layers[:-1], untrained.layers[:-1], strict=True):
+    first = slice(-finetune.LAYERS)
+    for layer, other in zip(whole.trunk.layers[first], untrained.layers[first], strict=True):
         for value, same in zip(layer.parameters(), other.parameters(), strict=True):
             assert torch.equal(value, same)
     # Killed in its second step.
@@ -266,3 +267,27 @@ def test_the_starter_tells_variants_of_generated_pictures_apart() -> None:
     if not told["weights"]["starter"]:
         pytest.skip("vary_creative is an own training run's")
     assert told["held_out"]["accuracy"] >= ENOUGH
+
+
+def test_a_crop_is_a_part_of_the_picture_mirrored_or_not() -> None:
+    pixels = np.zeros((2, contract.CANVAS, contract.CANVAS, 3), np.uint8)
+    # 1,280 pixels wide, so half as many on the canvas; each column of a colour of its own.
+    pixels[0, :400] = (np.arange(contract.CANVAS) % 251)[None, :, None]
+    pixels[1, 0, 0] = 9
+    sizes = torch.tensor([[800, 1280], [1, 1]], dtype=torch.int32)
+    seen = set()
+    for seed in range(8):
+        canvases, parts = finetune.cropped(torch.from_numpy(pixels), sizes, np.random.default_rng(seed))
+        height, width = parts[0].tolist()
+        assert 0.8 * 400 <= height <= 400
+        assert 0.8 * 640 <= width <= 640
+        row = canvases[0, 0, :width, 0].numpy().astype(int)
+        step = np.diff(row) % 251
+        seen.add(int(step[0]))
+        assert (step == step[0]).all()
+        assert (canvases[0, :height, :width] == canvases[0, :1, :width]).all()
+        assert not canvases[0, height:].any()
+        assert not canvases[0, :, width:].any()
+        assert parts[1].tolist() == [1, 1]
+        assert canvases[1].max() == 9
+    assert seen == {1, 250}
