@@ -21,7 +21,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from adlens import contract
-from export.creative.network import CreativeNetwork, Tones
+from export.creative.network import CreativeNetwork, CreativeTrunk, Tones
 from export.creative.reading import read_canvases
 
 LAYERS: Final = 2
@@ -39,10 +39,16 @@ LEAST_CROP: Final = 0.8
 """Share of a side that a crop keeps at least."""
 STEPS: Final = 100
 """Between two checkpoints."""
+_TINY: Final = 1e-6
 _PLACE: Final = "place"
 _MODEL: Final = "model."
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each parameter."""
+
+
+def learning_layers(trunk: CreativeTrunk) -> nn.ModuleList:
+    """Those of a trunk that fine-tuning changes."""
+    return trunk.layers[-LAYERS:]
 
 
 def fine_tune(
@@ -57,14 +63,18 @@ def fine_tune(
         checkpoint: file, to go on from where it is there; it must be of the same network, pictures, epochs
             and seed.
         seed: of the orders, crops and variants.
+
+    Raises:
+        ArithmeticError: the loss is no number any longer.
     """
     network.requires_grad_(False)
-    last = network.trunk.layers[-LAYERS:]
+    last = learning_layers(network.trunk)
     learning = nn.ModuleDict({"last": last, "head": network.head}).requires_grad_(True)
     parameters = dict(learning.named_parameters())
     optimiser = torch.optim.AdamW(
         [{"params": last.parameters(), "lr": RATE}, {"params": network.head.parameters(), "lr": HEAD_RATE}]
     )
+    hooks = [layer.register_forward_hook(_lifted) for layer in last]
     done = _resume(learning, parameters, optimiser, checkpoint)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
@@ -81,7 +91,14 @@ def fine_tune(
                 progress.update()
                 if done % STEPS == 0 or done == epochs * steps:
                     _save(learning, parameters, optimiser, done, checkpoint)
+    for hook in hooks:
+        hook.remove()
     network.requires_grad_(False)
+
+
+def _lifted(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    """The head reads roots of averages, and the root of 0 has no finite slope."""
+    return output + _TINY
 
 
 def _set_rates(optimiser: torch.optim.Optimizer, rates: Iterable[float], done: int, total: int) -> None:
@@ -113,6 +130,8 @@ def _step(
     weight = torch.full((kinds,), len(others) / min(OTHERS, len(others)))
     weight[original] = 1.0
     loss = functional.cross_entropy(logits, truth, weight=weight)
+    if not loss.isfinite():
+        raise ArithmeticError("fine-tuning diverged; remove its checkpoint, and take a lower RATE")
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from export.creative.finetune import learning_layers
 from export.creative.network import BACKBONES, CreativeNetwork, CreativeTrunk
 from export.graph import Weights
 from export.networks.attributes import digest
@@ -50,11 +51,11 @@ class JudgeStory:
 
 
 def save_judge(network: CreativeNetwork, tuned: bool, story: JudgeStory, folder: Path) -> None:
-    """Leave the judge in ``folder``; with the last layer of its trunk where that was ``tuned``."""
+    """Leave the judge in ``folder``; with the last layers of its trunk where these were ``tuned``."""
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {_HEAD + name: value for name, value in network.head.state_dict().items()}
     if tuned:
-        last = network.trunk.layers[-1]
+        last = learning_layers(network.trunk)
         state |= {_TUNED + name: value for name, value in last.state_dict().items()}
     partial = folder / f"partial-{JUDGE_FILE}"
     whole = {name: value.contiguous() for name, value in state.items()}
@@ -107,7 +108,7 @@ def load_judge(folder: Path) -> tuple[CreativeNetwork, JudgeStory, Weights]:
         state = load_file(folder / JUDGE_FILE)
         network.head.load_state_dict(_part(state, _HEAD))
         if tuned := _part(state, _TUNED):
-            trunk.layers[-1].load_state_dict(tuned)
+            learning_layers(trunk).load_state_dict(tuned)
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"{folder / JUDGE_FILE} does not fit today's network ({error}): train again with "
