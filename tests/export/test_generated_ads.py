@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from adlens import contract
 from adlens.galleries.files import GalleryFolder
+from adlens.galleries.kinds import GALLERIES
 from export import generated_ads
 from export.generated import astronaut
-from export.generated_ads import COLLINS, GALLERY
+from export.generated_ads import COLLINS
 
 
 def test_the_campaign_shows_the_user_once_in_another_picture_among_strangers() -> None:
@@ -34,11 +34,12 @@ def test_what_is_written_fits_together_and_may_be_written_again(tmp_path: Path) 
     assert {path.stem for path in (tmp_path / "users").iterdir()} == {"collins", "hopper"}
 
 
-def test_the_models_are_those_of_the_repository_but_the_gallery_is_the_demo_s_own(tmp_path: Path) -> None:
+def test_the_models_are_those_of_the_repository_but_galleries_are_the_demo_s_own(tmp_path: Path) -> None:
     generated_ads.link_models(tmp_path / "models")
     models = {path.name: path for path in (tmp_path / "models").iterdir()}
     assert models.keys() == {path.name for path in generated_ads.MODELS.iterdir()}
-    assert not models[GALLERY].is_symlink()
-    manifest = GalleryFolder(models.pop(GALLERY)).manifest()
-    assert (manifest.embedder, manifest.photos) == (contract.EMBEDDER, 0)
+    for name, (embedder, _) in GALLERIES.items():
+        assert not models[name].is_symlink()
+        manifest = GalleryFolder(models.pop(name)).manifest()
+        assert (manifest.embedder, manifest.photos) == (embedder, 0)
     assert all(path.is_symlink() and (path / "config.pbtxt").is_file() for path in models.values())
