@@ -57,6 +57,8 @@ def session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSe
     """``model``, ready to run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Threads that spin on after a run take a core from the way whose turn it is.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
