@@ -55,7 +55,7 @@ def train(
         config: backbone, weights, variants.
         catalogue: pictures, grouped by product.
         folder: for the result.
-        epochs: of fine-tuning the last layer; 0 leaves the trunk as it is.
+        epochs: of fine-tuning the last layers; 0 leaves the trunk as it is.
         generated: whether the pictures are, so that they tell nothing of real ones.
         threads: at work; 0 takes all cores.
 
@@ -112,7 +112,7 @@ def _trained_on(
 ) -> str:
     groups = np.array(catalogue.groups)[rows]
     known, unseen = groups[~held_out], groups[held_out]
-    tuned = f", last layer fine-tuned for {epochs} epochs" if epochs else ""
+    tuned = f", last layers fine-tuned for {epochs} epochs" if epochs else ""
     return (
         f"{len(known)} pictures of {len(set(known))} products of {catalogue.name}, judged on {len(unseen)} "
         f"of {len(set(unseen))} others{tuned}"
@@ -218,7 +218,7 @@ def describe(judgement: Judgement | JudgeStory) -> str:
 @click.option("--backbone", type=click.Choice([*BACKBONES]), help="[default: as in creative.yaml]")
 @click.option("--weights", help="starter, published, or a state dict file [default: as in creative.yaml]")
 @click.option("--variants", "labels", help="Labels, joined by commas [default: as in creative.yaml]")
-@click.option("--fine-tune", type=click.IntRange(0), default=0, help="Epochs of the trunk's last layer.")
+@click.option("--fine-tune", type=click.IntRange(0), default=0, help="Epochs of the trunk's last layers.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="At work; 0 takes all cores.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: where `make models` looks]"

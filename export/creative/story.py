@@ -1,4 +1,4 @@
-"""A trained judge on disk: its head, and its trunk's last layer where that was fine-tuned, as safetensors.
+"""A trained judge on disk: its head, and its trunk's last layers where these were fine-tuned, as safetensors.
 
 The story of its training stands in the header, and again beside it as ``report.json``.
 """
