@@ -20,10 +20,19 @@ from numpy.typing import NDArray
 
 from adlens import contract
 from export import generated_creatives
-from export.creative import classifier, features, framing, judging, network, reading, story, variants
+from export.creative import (
+    classifier,
+    features,
+    finetune,
+    framing,
+    judging,
+    network,
+    reading,
+    story,
+    variants,
+)
 from export.creative.config import FILE, CreativeConfig, read_config
 from export.creative.features import compute_features
-from export.creative.finetune import fine_tune
 from export.creative.judging import Judgement, evaluate, judge
 from export.creative.network import BACKBONES, CreativeNetwork
 from export.creative.reading import Catalogue, find_catalogue
@@ -83,7 +92,7 @@ def train(
     if epochs:
         known = [catalogue.paths[row] for row in store.rows[fitting | validation]]
         unseen = [catalogue.paths[row] for row in store.rows[held_out]]
-        fine_tune(taught, known, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
+        finetune.fine_tune(taught, known, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
         kinds = len(config.variants)
         judgement = evaluate(judge(unseen, taught)[:, :kinds, :kinds], config.variants)
     told = JudgeStory(
@@ -121,7 +130,8 @@ def _trained_on(
 
 def _checkpoint(trunk: str, head: classifier.Head, catalogue: Catalogue) -> Path:
     """Of a fine-tuning; the same number of epochs, or more, goes on from it."""
-    recipe = [trunk, head.weight.numpy().tobytes().hex(), *map(str, catalogue.paths)]
+    code = sha256(Path(finetune.__file__))
+    recipe = [trunk, head.weight.numpy().tobytes().hex(), code, *map(str, catalogue.paths)]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     return cache_folder() / "variants" / f"fine-tuning-{key}.safetensors"
 

@@ -64,6 +64,13 @@ For the version of a picture that converts best::
                                           the picture's own background; 0 where it is not wanted
     RENDERED_BOXES int32  [N, V, 4]       x1, y1, x2, y2 of the picture on it
 
+For how popular a post will be::
+
+    POST           float32 [N, P]         what is known of it, P = len(POST_FIELDS), in that order; NaN, or
+                                          anything that is not finite, where it is not known
+      engagement (of PIXELS and PICTURE_SIZE, see above)
+    ENGAGEMENT     float32 [N, C]         probability of each of C = len(ENGAGEMENT_CLASSES), in that order
+
 Every learned leaf also answers with CARD, uint8 [N, CARD_BYTES]: UTF-8 JSON, padded with spaces, that
 says which labels the columns stand for, which weights answered and how far they can be trusted (see
 ``ModelCard``). It is a tensor, not model metadata, so that an answer and its provenance cannot drift
@@ -116,6 +123,11 @@ TARGETS: Final = ("open_rate", "click_through", "abandoned_cart", "unsubscribed"
 LOWER_IS_BETTER: Final = frozenset({"abandoned_cart", "unsubscribed"})
 ORIGINAL: Final = "original"
 """Label of the variant that is the picture as it came."""
+POST_FIELDS: Final = ("hour", "weekday", "caption_length", "hashtags", "followers", "advertised")
+"""Of a post: hour of the day, 0 to 24, and weekday, 0 to 6 from Monday, both where its account lives;
+characters of the caption, and hashtags in it; followers of the account; 1 if it is advertised, else 0."""
+ENGAGEMENT_CLASSES: Final = ("low", "neutral", "high")
+"""In their order; what counts as which, the card of the model says."""
 LANDMARK_NAMES: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """Landmarks in wire order; left and right as seen by the viewer."""
 
@@ -148,6 +160,8 @@ VARIANT_CONVERSION: Final = "VARIANT_CONVERSION"
 ALTERNATE_CONVERSION: Final = "ALTERNATE_CONVERSION"
 RENDERED: Final = "RENDERED"
 RENDERED_BOXES: Final = "RENDERED_BOXES"
+POST: Final = "POST"
+ENGAGEMENT: Final = "ENGAGEMENT"
 CARD: Final = "CARD"
 
 # Models.
@@ -161,6 +175,8 @@ CONVERSION: Final = "conversion"
 OPTIMISE_CREATIVE: Final = "optimise_creative"
 RENDER_VARIANTS: Final = "render_variants"
 RENDER_CREATIVE: Final = "render_creative"
+ENGAGEMENT_MODEL: Final = "engagement"
+PREDICT_ENGAGEMENT: Final = "predict_engagement"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
 
@@ -305,6 +321,8 @@ TENSORS: Final = {
     ALTERNATE_CONVERSION: Tensor("FP32", (MATCHES, len(TARGETS))),
     RENDERED: Tensor("UINT8", (MAX_VARIANTS, CANVAS, CANVAS, 3)),
     RENDERED_BOXES: Tensor("INT32", (MAX_VARIANTS, 4)),
+    POST: Tensor("FP32", (len(POST_FIELDS),)),
+    ENGAGEMENT: Tensor("FP32", (len(ENGAGEMENT_CLASSES),)),
     CARD: Tensor("UINT8", (CARD_BYTES,)),
 }
 """Every tensor of the leaves; ensembles give some out under names of their own."""
@@ -384,6 +402,11 @@ MODELS: Final = {
     RENDER_CREATIVE: Signature(
         _some(IMAGE, WANTED),
         _some(PICTURE_SIZE, RENDERED, RENDERED_BOXES) | {card_output(RENDER_VARIANTS): TENSORS[CARD]},
+    ),
+    ENGAGEMENT_MODEL: Signature(_some(PIXELS, PICTURE_SIZE, POST), _some(ENGAGEMENT, CARD)),
+    PREDICT_ENGAGEMENT: Signature(
+        _some(IMAGE, POST),
+        _some(PICTURE_SIZE, ENGAGEMENT) | {card_output(ENGAGEMENT_MODEL): TENSORS[CARD]},
     ),
 }  # fmt: skip
 """What every model of this repository takes and gives; other embedders bring three models each."""
@@ -481,4 +504,34 @@ class GalleryCard(ModelCard):
             "embedder_weights": str(raw["embedder_weights"]),
             "photos": int(raw["photos"]),
             "attributes": tuple(map(str, raw["attributes"])),
+        }
+
+
+@dataclass(frozen=True)
+class EngagementCard(ModelCard):
+    """What a predictor of engagement says of itself; its labels are ENGAGEMENT_CLASSES.
+
+    ``signal`` is false where, on posts that nothing was learned from, it was not significantly more often
+    right than whoever always says the most frequent class: its answers then mean nothing.
+    """
+
+    signal: bool = False
+    accuracy: float = 0.0
+    """On those posts."""
+    majority: float = 0.0
+    """Share of the most frequent class among them."""
+    boundaries: tuple[float, ...] = ()
+    """Likes and comments together from which on a post is neutral, and above which it is high; none where
+    each account has boundaries of its own."""
+    reads: tuple[str, ...] = ()
+    """``image``, ``context``, or both."""
+
+    @classmethod
+    def _read(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        return super()._read(raw) | {
+            "signal": bool(raw["signal"]),
+            "accuracy": float(raw["accuracy"]),
+            "majority": float(raw["majority"]),
+            "boundaries": tuple(map(float, raw["boundaries"])),
+            "reads": tuple(map(str, raw["reads"])),
         }

@@ -26,21 +26,24 @@ from export.creative.reading import read_canvases
 
 LAYERS: Final = 2
 """Of the trunk that learn: which way up a picture is shows in the last but one."""
-RATE: Final = 3e-5
+RATE: Final = 1e-4
 HEAD_RATE: Final = 1e-5
 """Lower, as the head has been found already."""
 WARM_UP: Final = 50
 """Steps in which both rise to these; then they fall along a cosine (arXiv:1608.03983)."""
-BATCH: Final = 8
-"""Pictures a step."""
-OTHERS: Final = 2
-"""Variants of each in a step, drawn anew each time, beside the original with which all are compared."""
+BATCH: Final = 12
+"""Pictures a step, each as it is and as one of its other variants, drawn anew each time."""
+EVEN: Final = 0.4
+"""Share of the draws that take all variants alike; the others go where the loss is: most are soon known."""
+MEMORY: Final = 0.95
+"""Of a step before in the running mean of each variant's loss."""
 LEAST_CROP: Final = 0.8
 """Share of a side that a crop keeps at least."""
 STEPS: Final = 100
 """Between two checkpoints."""
 _TINY: Final = 1e-6
 _PLACE: Final = "place"
+_LOSSES: Final = "losses"
 _MODEL: Final = "model."
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each parameter."""
@@ -75,7 +78,8 @@ def fine_tune(
         [{"params": last.parameters(), "lr": RATE}, {"params": network.head.parameters(), "lr": HEAD_RATE}]
     )
     hooks = [layer.register_forward_hook(_lifted) for layer in last]
-    done = _resume(learning, parameters, optimiser, checkpoint)
+    losses = torch.ones(len(network.labels))
+    done = _resume(learning, parameters, optimiser, losses, checkpoint)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
     with tqdm(total=epochs * steps, initial=done, desc="fine-tuning", unit="step", disable=None) as progress:
@@ -86,11 +90,11 @@ def fine_tune(
                 if len(canvases.rows):
                     _set_rates(optimiser, rates, done, epochs * steps)
                     random = np.random.default_rng((seed, epoch, done))
-                    _step(network, optimiser, canvases.pixels, canvases.sizes, random)
+                    _step(network, optimiser, canvases.pixels, canvases.sizes, losses, random)
                 done += 1
                 progress.update()
                 if done % STEPS == 0 or done == epochs * steps:
-                    _save(learning, parameters, optimiser, done, checkpoint)
+                    _save(learning, parameters, optimiser, losses, done, checkpoint)
     for hook in hooks:
         hook.remove()
     network.requires_grad_(False)
@@ -112,29 +116,41 @@ def _step(
     optimiser: torch.optim.Optimizer,
     pixels: Tensor,
     sizes: Tensor,
+    losses: Tensor,
     random: np.random.Generator,
 ) -> None:
-    kinds = len(network.labels)
+    """Learn from some pictures; ``losses``, a running mean for each variant, is brought up to date."""
     original = network.labels.index(contract.ORIGINAL)
-    others = [kind for kind in range(kinds) if kind != original]
-    drawn = [[original, *random.choice(others, min(OTHERS, len(others)), replace=False)] for _ in sizes]
-    truth = torch.tensor(np.array(drawn)).flatten()
+    chances = _chances(losses, original)
+    drawn = random.choice(len(chances), len(sizes), p=chances.numpy())
+    truth = torch.from_numpy(np.stack([np.full(len(sizes), original), drawn], axis=1)).flatten()
     with torch.no_grad():
         every = network.variants(*cropped(pixels, sizes, random))
-        squares = every[torch.arange(len(sizes)).repeat_interleave(len(drawn[0])), truth]
+        squares = every[torch.arange(len(sizes)).repeat_interleave(2), truth]
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
         wide = network.trunk(squares)[0].float()
     # In eight bits of precision tones say nothing.
     logits = network.head(torch.cat((network.trunk.tones(squares), wide[:, Tones.length :]), dim=1))
-    # Each kind counts alike, though the original comes more often.
-    weight = torch.full((kinds,), len(others) / min(OTHERS, len(others)))
-    weight[original] = 1.0
-    loss = functional.cross_entropy(logits, truth, weight=weight)
+    each = functional.cross_entropy(logits, truth, reduction="none")
+    # So weighted, each variant counts alike in the end, however often it is drawn.
+    weights = 1 / chances
+    weights[original] = 1.0
+    loss = (weights.float()[truth] * each).sum() / (len(chances) * len(sizes))
     if not loss.isfinite():
         raise ArithmeticError("fine-tuning diverged; remove its checkpoint, and take a lower RATE")
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
+    for kind in set(truth.tolist()):
+        losses[kind] = MEMORY * losses[kind] + (1 - MEMORY) * float(each.detach()[truth == kind].mean())
+
+
+def _chances(losses: Tensor, original: int) -> Tensor:
+    """Of each variant to be drawn beside the original, which never is, float64 [labels], summing up to 1."""
+    other = torch.ones(len(losses), dtype=torch.float64)
+    other[original] = 0.0
+    lost = losses.double() * other + _TINY * other
+    return EVEN * other / other.sum() + (1 - EVEN) * lost / lost.sum()
 
 
 def cropped(pixels: Tensor, sizes: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -170,6 +186,7 @@ def _save(
     learning: nn.Module,
     parameters: dict[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
+    losses: Tensor,
     done: int,
     checkpoint: Path,
 ) -> None:
@@ -178,6 +195,7 @@ def _save(
         kept = optimiser.state[parameter]
         state |= {f"{moment}.{name}": kept[moment].contiguous() for moment in _MOMENTS if moment in kept}
     state[_PLACE] = torch.tensor(done)
+    state[_LOSSES] = losses
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_suffix(".partial")
     save_file(state, partial)
@@ -188,12 +206,14 @@ def _resume(
     learning: nn.Module,
     parameters: dict[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
+    losses: Tensor,
     checkpoint: Path,
 ) -> int:
     """Fill in what the checkpoint holds; the number of steps that it has behind it."""
     if not checkpoint.exists():
         return 0
     state = load_file(checkpoint)
+    losses.copy_(state[_LOSSES])
     learning.load_state_dict({name: state[_MODEL + name] for name in learning.state_dict()})
     for name, parameter in parameters.items():
         if f"{_MOMENTS[0]}.{name}" in state:
