@@ -9,6 +9,7 @@
     |   |   `-- TooLarge           more pixels, bytes or scans than the limits of adlens.contract
     |   |-- BadCustomer            a customer's record does not fit the offer model's schema
     |   |-- BadContext             a campaign, or a target, that the conversion model does not know
+    |   |   `-- BadPost            what is said of a post cannot be, or its file cannot be read
     |   |-- BadFilter              a choice of photos that the gallery, or FILTER, cannot express
     |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
     |   |-- NoFace                 a photo in which no face was found, for a gallery of faces
@@ -85,6 +86,12 @@ class BadContext(CallerError):
     """A campaign's context has a value that the conversion model does not know, or its target is none."""
 
     ends_run = True
+
+
+class BadPost(BadContext):
+    """What is said of a post (``adlens.posts``) cannot be, or its file cannot be read."""
+
+    ends_run = False
 
 
 class BadFilter(CallerError):
