@@ -290,5 +290,21 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
+def percent(probability: float, digits: int = 0) -> str:
+    """In words to be shown."""
+    return f"{probability * 100:.{digits}f} %"
+
+
+def told_apart(one: float, other: float) -> tuple[str, str]:
+    """Both in words, with as many digits as it takes to see that they differ, two at most."""
+    for digits in range(3):
+        words = percent(one, digits), percent(other, digits)
+        if words[0] != words[1]:
+            break
+    else:
+        return percent(one), percent(other)
+    return words
+
+
 def _rounded_values(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from adlens.answers import Box
-from adlens.creatives import WORDS, CreativeAnswer, percent
+from adlens.answers import Box, percent
+from adlens.creatives import WORDS, CreativeAnswer
 from adlens.sheets import (
     DECIDING,
     INK,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from adlens import contract
-from adlens.answers import Json, rounded
+from adlens.answers import Json, percent, rounded, told_apart
 
 WORDS: Final = {
     "open_rate": "open it",
@@ -140,7 +140,7 @@ class CreativeAnswer:
         lower = _LOWER if self.lower_is_better else ""
         if best is None:
             return f"Keep the picture as it is: {percent(self.probability)} {does}{lower}"
-        high, low = _told_apart(self.recommended.probability, self._other(best).probability)
+        high, low = told_apart(self.recommended.probability, self._other(best).probability)
         if self.recommended is self.original:
             other = "and no variant does better" if high == low else f"{spoken(best.label)} {low}"
             return f"Keep the picture as it is: {high} {does}{lower}, {other}"
@@ -190,22 +190,6 @@ def goodness(probability: float, target: str) -> float:
 def spoken(label: str) -> str:
     """How the variant ``label`` is sent, in words to be shown."""
     return _SENT.get(label, f"as its variant '{label}'")
-
-
-def percent(probability: float, digits: int = 0) -> str:
-    """In words to be shown."""
-    return f"{probability * 100:.{digits}f} %"
-
-
-def _told_apart(one: float, other: float) -> tuple[str, str]:
-    """Both in words, with as many digits as it takes to see that they differ, two at most."""
-    for digits in range(3):
-        words = percent(one, digits), percent(other, digits)
-        if words[0] != words[1]:
-            break
-    else:
-        return percent(one), percent(other)
-    return words
 
 
 def _probabilities(what: Version | Alternate) -> Json:

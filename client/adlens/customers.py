@@ -20,7 +20,7 @@ import numpy.typing as npt
 from adlens import contract
 from adlens.answers import rounded
 from adlens.errors import BadCustomer
-from adlens.features import SHOWN, brief, guess, listed
+from adlens.features import SHOWN, brief, guess, listed, without_repeats
 from adlens.features import Category as Category
 from adlens.features import Feature as Feature
 from adlens.features import Number as Number
@@ -202,7 +202,7 @@ def load_customer(path: str | os.PathLike[str]) -> dict[str, object]:
         BadCustomer: the file cannot be read, is no such JSON, or names a feature twice.
     """
     try:
-        raw = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
+        raw = json.loads(Path(path).read_bytes(), object_pairs_hook=without_repeats)
     except OSError as error:
         raise BadCustomer(f"{path} cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
@@ -210,14 +210,6 @@ def load_customer(path: str | os.PathLike[str]) -> dict[str, object]:
     if not isinstance(raw, dict):
         raise BadCustomer(f'{path}: a JSON {type(raw).__name__}; write an object such as {{"age": 41}}')
     return raw
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice")
-    return record
 
 
 def _feature(raw: Mapping[str, Any]) -> Feature:

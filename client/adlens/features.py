@@ -89,3 +89,16 @@ def listed(names: Sequence[str], limit: int = SHOWN) -> str:
     """The first ``limit`` of ``names``, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A record of names and values, as ``json`` reads an object.
+
+    Raises:
+        ValueError: a name comes twice.
+    """
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice")
+    return record

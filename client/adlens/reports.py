@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from adlens.ads import AdAnswer
-from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer
-from adlens.creatives import Alternate, CreativeAnswer, percent
+from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer, percent
+from adlens.creatives import Alternate, CreativeAnswer
 
 _Answer = TypeVar("_Answer", contravariant=True)
 _ProductAnswer = PictureAnswer | UserAnswer | Failure

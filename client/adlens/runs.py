@@ -1,7 +1,7 @@
 """Runs over many pictures: so many in flight, answers in input order, until the server is gone.
 
 One bad picture becomes a ``Failure`` and harms no other; once the server is gone the rest is not sent,
-and says so. ``images`` is read as answers are taken.
+and says so. What is asked about is read as answers are taken.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _LONGEST_PAUSE_S: Final = 4.0
 _PATIENCE: Final = 8
 """Server faults without an answer in between after which the server counts as gone."""
 
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
@@ -37,25 +38,46 @@ def ask_many(
     Raises:
         InvalidConfiguration: ``workers`` is below 1.
     """
+    return ask_each(ask, images, pictures.describe, workers, timeout_s)
+
+
+def ask_many_async(
+    ask: Callable[[ImageLike], Awaitable[Answer]],
+    images: Iterable[ImageLike],
+    workers: int,
+    timeout_s: float,
+) -> AsyncGenerator[Answer | Failure]:
+    """``ask_many`` for asyncio."""
+    return ask_each_async(ask, images, pictures.describe, workers, timeout_s)
+
+
+def ask_each(
+    ask: Callable[[Item], Answer],
+    items: Iterable[Item],
+    name: Callable[[Item], str],
+    workers: int,
+    timeout_s: float,
+) -> Iterator[Answer | Failure]:
+    """``ask_many`` for anything that has a ``name`` in failures."""
     run = _Run(workers)
 
-    def answer(image: ImageLike) -> Answer | Failure:
+    def answer(item: Item) -> Answer | Failure:
         pauses = run.pauses(timeout_s)
         while True:
             try:
                 run.check()
-                return run.answered(ask(image))
+                return run.answered(ask(item))
             except AdlensError as error:
                 pause_s = next(pauses, None) if isinstance(error, Overloaded) else None
                 if pause_s is None:
-                    return run.failed(image, error)
+                    return run.failed(name(item), error)
             time.sleep(pause_s)
 
     executor = ThreadPoolExecutor(workers, thread_name_prefix="adlens")
     due: deque[Future[Answer | Failure]] = deque()
     try:
-        for image in images:
-            due.append(executor.submit(answer, image))
+        for item in items:
+            due.append(executor.submit(answer, item))
             if len(due) >= _WINDOW * workers or due[0].done():
                 yield due.popleft().result()
         while due:
@@ -64,33 +86,34 @@ def ask_many(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-async def ask_many_async(
-    ask: Callable[[ImageLike], Awaitable[Answer]],
-    images: Iterable[ImageLike],
+async def ask_each_async(
+    ask: Callable[[Item], Awaitable[Answer]],
+    items: Iterable[Item],
+    name: Callable[[Item], str],
     workers: int,
     timeout_s: float,
 ) -> AsyncGenerator[Answer | Failure]:
-    """``ask_many`` for asyncio."""
+    """``ask_each`` for asyncio."""
     run = _Run(workers)
     slots = asyncio.Semaphore(workers)
 
-    async def answer(image: ImageLike) -> Answer | Failure:
+    async def answer(item: Item) -> Answer | Failure:
         async with slots:
             pauses = run.pauses(timeout_s)
             while True:
                 try:
                     run.check()
-                    return run.answered(await ask(image))
+                    return run.answered(await ask(item))
                 except AdlensError as error:
                     pause_s = next(pauses, None) if isinstance(error, Overloaded) else None
                     if pause_s is None:
-                        return run.failed(image, error)
+                        return run.failed(name(item), error)
                 await asyncio.sleep(pause_s)
 
     due: deque[asyncio.Task[Answer | Failure]] = deque()
     try:
-        for image in images:
-            due.append(asyncio.create_task(answer(image)))
+        for item in items:
+            due.append(asyncio.create_task(answer(item)))
             if len(due) >= _WINDOW * workers or due[0].done():
                 yield await due.popleft()
         while due:
@@ -129,10 +152,10 @@ class _Run:
         self._faults = 0
         return answer
 
-    def failed(self, image: ImageLike, error: AdlensError) -> Failure:
-        """Note what went wrong with ``image``."""
+    def failed(self, name: str, error: AdlensError) -> Failure:
+        """Note what went wrong with the picture ``name``."""
         if isinstance(error, ServerError):
             self._faults += 1
         if not self._gone and (error.ends_run or self._faults >= _PATIENCE):
             self._gone = error
-        return Failure.of(pictures.describe(image), error)
+        return Failure.of(name, error)
