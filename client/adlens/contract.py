@@ -71,6 +71,24 @@ For how popular a post will be::
       engagement (of PIXELS and PICTURE_SIZE, see above)
     ENGAGEMENT     float32 [N, C]         probability of each of C = len(ENGAGEMENT_CLASSES), in that order
 
+For the micro-influencers that fit a brand::
+
+      describe_post (of PIXELS and PICTURE_SIZE, see above)
+    POST_FEATURES  float32 [N, 25088]     VGG16's last map of a post's picture, rows, columns, channels
+    ACCOUNT        float32 [N, A]         what is known of an account, A = MAX_ACCOUNT: blocks side by side,
+                                          as SCHEMA says; NaN where a block is not known, 0 behind the last
+      brand_tower, influencer_tower
+    ACCOUNT_VECTOR float32 [N, D]         D = ACCOUNT_DIMENSION; how well two accounts fit is the product of
+                                          the brand's vector with the influencer's
+      influencers (with FILTER as above)
+    RANGES         float32 [N, R, 2]      lowest and highest of each of R = len(ACCOUNT_NUMBERS), both
+                                          included; infinite where open
+    INFLUENCER_SCORES float32 [N, T]      of T = RANKED influencers, highest first; NO_SCORE where fewer pass
+    INFLUENCER_IDS uint8 [N, T, B]        as MATCH_IDS
+    INFLUENCER_NUMBERS float32 [N, T, R]  of each, NaN where it is not known
+    INFLUENCER_VECTORS float32 [N, T, D]  of each: by SCHEMA's segments, what a block adds to the score
+    INFLUENCER_COUNT int32 [N, 1]         influencers that pass the filter and the ranges
+
 Every learned leaf also answers with CARD, uint8 [N, CARD_BYTES]: UTF-8 JSON, padded with spaces, that
 says which labels the columns stand for, which weights answered and how far they can be trusted (see
 ``ModelCard``). It is a tensor, not model metadata, so that an answer and its provenance cannot drift
@@ -128,6 +146,14 @@ POST_FIELDS: Final = ("hour", "weekday", "caption_length", "hashtags", "follower
 characters of the caption, and hashtags in it; followers of the account; 1 if it is advertised, else 0."""
 ENGAGEMENT_CLASSES: Final = ("low", "neutral", "high")
 """In their order; what counts as which, the card of the model says."""
+POST_FEATURES_LENGTH: Final = 7 * 7 * 512
+MAX_ACCOUNT: Final = 32_768
+ACCOUNT_DIMENSION: Final = 512
+ACCOUNT_NUMBERS: Final = ("followers", "engagement")
+"""By which influencers are chosen, besides FILTER: followers, and likes and comments of a post over them."""
+RANKED: Final = 50
+NO_SCORE: Final = float("-inf")
+"""In INFLUENCER_SCORES, where there is no influencer."""
 LANDMARK_NAMES: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """Landmarks in wire order; left and right as seen by the viewer."""
 
@@ -162,6 +188,15 @@ RENDERED: Final = "RENDERED"
 RENDERED_BOXES: Final = "RENDERED_BOXES"
 POST: Final = "POST"
 ENGAGEMENT: Final = "ENGAGEMENT"
+POST_FEATURES: Final = "POST_FEATURES"
+ACCOUNT: Final = "ACCOUNT"
+ACCOUNT_VECTOR: Final = "ACCOUNT_VECTOR"
+RANGES: Final = "RANGES"
+INFLUENCER_SCORES: Final = "INFLUENCER_SCORES"
+INFLUENCER_IDS: Final = "INFLUENCER_IDS"
+INFLUENCER_NUMBERS: Final = "INFLUENCER_NUMBERS"
+INFLUENCER_VECTORS: Final = "INFLUENCER_VECTORS"
+INFLUENCER_COUNT: Final = "INFLUENCER_COUNT"
 CARD: Final = "CARD"
 
 # Models.
@@ -177,6 +212,12 @@ RENDER_VARIANTS: Final = "render_variants"
 RENDER_CREATIVE: Final = "render_creative"
 ENGAGEMENT_MODEL: Final = "engagement"
 PREDICT_ENGAGEMENT: Final = "predict_engagement"
+DESCRIBE_POST: Final = "describe_post"
+DESCRIBE_POSTS: Final = "describe_posts"
+BRAND_TOWER: Final = "brand_tower"
+INFLUENCER_TOWER: Final = "influencer_tower"
+INFLUENCERS: Final = "influencers"
+RANK_INFLUENCERS: Final = "rank_influencers"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
 
@@ -323,6 +364,15 @@ TENSORS: Final = {
     RENDERED_BOXES: Tensor("INT32", (MAX_VARIANTS, 4)),
     POST: Tensor("FP32", (len(POST_FIELDS),)),
     ENGAGEMENT: Tensor("FP32", (len(ENGAGEMENT_CLASSES),)),
+    POST_FEATURES: Tensor("FP32", (POST_FEATURES_LENGTH,)),
+    ACCOUNT: Tensor("FP32", (MAX_ACCOUNT,)),
+    ACCOUNT_VECTOR: Tensor("FP32", (ACCOUNT_DIMENSION,)),
+    RANGES: Tensor("FP32", (len(ACCOUNT_NUMBERS), 2)),
+    INFLUENCER_SCORES: Tensor("FP32", (RANKED,)),
+    INFLUENCER_IDS: Tensor("UINT8", (RANKED, ID_BYTES)),
+    INFLUENCER_NUMBERS: Tensor("FP32", (RANKED, len(ACCOUNT_NUMBERS))),
+    INFLUENCER_VECTORS: Tensor("FP32", (RANKED, ACCOUNT_DIMENSION)),
+    INFLUENCER_COUNT: Tensor("INT32", (1,)),
     CARD: Tensor("UINT8", (CARD_BYTES,)),
 }
 """Every tensor of the leaves; ensembles give some out under names of their own."""
@@ -362,6 +412,25 @@ def match_faces_signature(embedder: str, dimension: int) -> Signature:
         | {card_output(model): TENSORS[CARD] for model in cards},
     )
 
+
+_RANKING: Final = (
+    INFLUENCER_SCORES, INFLUENCER_IDS, INFLUENCER_NUMBERS, INFLUENCER_VECTORS, INFLUENCER_COUNT,
+)  # fmt: skip
+INFLUENCER_MODELS: Final = {
+    DESCRIBE_POST: Signature(_some(PIXELS, PICTURE_SIZE), _some(POST_FEATURES, CARD)),
+    DESCRIBE_POSTS: Signature(
+        _some(IMAGE),
+        _some(PICTURE_SIZE, POST_FEATURES) | {card_output(DESCRIBE_POST): TENSORS[CARD]},
+    ),
+    BRAND_TOWER: Signature(_some(ACCOUNT), _some(ACCOUNT_VECTOR, CARD, SCHEMA)),
+    INFLUENCER_TOWER: Signature(_some(ACCOUNT), _some(ACCOUNT_VECTOR, CARD, SCHEMA)),
+    INFLUENCERS: Signature(_some(ACCOUNT_VECTOR, FILTER, RANGES), _some(*_RANKING, CARD)),
+    RANK_INFLUENCERS: Signature(
+        _some(ACCOUNT, FILTER, RANGES),
+        _some(ACCOUNT_VECTOR, *_RANKING, SCHEMA)
+        | {card_output(model): TENSORS[CARD] for model in (BRAND_TOWER, INFLUENCERS)},
+    ),
+}
 
 MODELS: Final = {
     DECODE: Signature(_some(IMAGE), _some(PIXELS, PICTURE_SIZE)),
