@@ -60,7 +60,8 @@ class Planted:
         followers: int64 [n].
         advertised: bool [n].
         scores: float64 [n], what can be known of the engagement, standardised; 0 where nothing can.
-        totals: int64 [n], likes and comments.
+        likes: int64 [n].
+        comments: int64 [n].
     """
 
     looks: tuple[Look, ...]
@@ -71,7 +72,13 @@ class Planted:
     followers: NDArray[np.int64]
     advertised: NDArray[np.bool_]
     scores: NDArray[np.float64]
-    totals: NDArray[np.int64]
+    likes: NDArray[np.int64]
+    comments: NDArray[np.int64]
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        """Likes and comments together, int64 [n]."""
+        return self.likes + self.comments
 
 
 def plant(count: int, relation: str, seed: int = SEED) -> Planted:
@@ -109,6 +116,8 @@ def plant(count: int, relation: str, seed: int = SEED) -> Planted:
     scores = _standard(both if relation == "both" else parts[relation])
     chance = random.standard_normal(count)
     ranks = np.argsort(np.argsort(CORRELATION * scores + np.sqrt(1 - CORRELATION**2) * chance))
+    totals = np.interp((ranks + 0.5) / count, *_TOTALS).astype(np.int64)
+    comments = (totals * random.uniform(*_RATIO, count)).round().astype(np.int64)
     return Planted(
         tuple(Look(*each) for each in zip(warmth.tolist(), things.tolist(), strict=True)),
         accounts,
@@ -118,7 +127,8 @@ def plant(count: int, relation: str, seed: int = SEED) -> Planted:
         followers,
         advertised,
         scores,
-        np.interp((ranks + 0.5) / count, *_TOTALS).astype(np.int64),
+        totals - comments,
+        comments,
     )
 
 
@@ -138,10 +148,14 @@ def write_posts(folder: Path, count: int = COUNT, relation: str = "both", seed: 
     Raises:
         ValueError: as for ``plant``.
     """
+    return write_export(folder, plant(count, relation, seed), seed)
+
+
+def write_export(folder: Path, planted: Planted, seed: int) -> Path:
+    """Write what ``write_posts`` does, of posts drawn already; ``seed`` is that of their pictures."""
     file = folder / POSTS
     if file.exists():
         return file
-    planted = plant(count, relation, seed)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     rows = []
     for number, look in enumerate(planted.looks):
@@ -160,14 +174,12 @@ def write_posts(folder: Path, count: int = COUNT, relation: str = "both", seed: 
 
 def _row(planted: Planted, number: int, random: Random) -> tuple[str, int, int, str, str, int, str]:
     """All columns but the first."""
-    total = int(planted.totals[number])
-    comments = round(total * random.uniform(*_RATIO))
     tags = random.choices(_TAGS, k=int(planted.hashtags[number]))
     words = random.choices(_WORDS, k=int(planted.words[number]))
     return (
         ACCOUNTS[planted.accounts[number]],
-        total - comments,
-        comments,
+        int(planted.likes[number]),
+        int(planted.comments[number]),
         (_START + timedelta(minutes=int(planted.minutes[number]))).replace(tzinfo=None).isoformat(),
         " ".join([*words, *(f"#{tag}" for tag in tags)]),
         int(planted.followers[number]),
