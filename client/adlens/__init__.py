@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from adlens.creatives import CreativeAnswer as CreativeAnswer
     from adlens.creatives import Version as Version
     from adlens.customers import OfferAnswer as OfferAnswer
+    from adlens.engagement import EngagementAnswer as EngagementAnswer
+    from adlens.engagement import EngagementRanking as EngagementRanking
     from adlens.errors import AdlensError as AdlensError
     from adlens.recommender import AsyncRecommender as AsyncRecommender
     from adlens.recommender import Recommender as Recommender
@@ -47,6 +49,8 @@ _HOME: Final = {
     "Box": "answers",
     "Catalogue": "catalogue",
     "CreativeAnswer": "creatives",
+    "EngagementAnswer": "engagement",
+    "EngagementRanking": "engagement",
     "Face": "answers",
     "Failure": "answers",
     "JudgedFace": "answers",

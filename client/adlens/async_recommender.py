@@ -17,6 +17,7 @@ from adlens.ads import AdAnswer
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.creatives import CreativeAnswer
 from adlens.customers import OfferAnswer
+from adlens.engagement import EngagementAnswer, EngagementRanking
 from adlens.filters import Filter
 from adlens.front import (
     DEFAULT_TARGET,
@@ -24,15 +25,18 @@ from adlens.front import (
     Customer,
     Front,
     OnAnswer,
+    OnEngagement,
     pictures_of,
     probe_picture,
     refusals,
 )
-from adlens.jobs import creatives, faces, offers, personal_ads
+from adlens.jobs import creatives, engagement, faces, offers, personal_ads
 from adlens.jobs.conversation import Answer, Conversation
+from adlens.jobs.engagement import Candidate, Contexts
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike
-from adlens.runs import ask_many_async
+from adlens.posts import Context
+from adlens.runs import ask_each_async, ask_many_async
 from adlens.transport import AsyncConnection
 
 
@@ -143,6 +147,40 @@ class AsyncRecommender(Front):
         with refusals(picture):
             response = await self._connection.infer(contract.RENDER_CREATIVE, creatives.rendering(picture))
         return creatives.read_rendered(response)
+
+    async def predict_engagement(self, image: ImageLike, context: Context | None = None) -> EngagementAnswer:
+        """See ``Recommender.predict_engagement``. The picture is read on a thread."""
+        return await self._predict(Candidate(image, context))
+
+    def predict_engagements(
+        self, images: Iterable[ImageLike], context: Contexts = None, *, workers: int = DEFAULT_WORKERS
+    ) -> AsyncIterator[EngagementAnswer | Failure]:
+        """See ``Recommender.predict_engagements``."""
+        asked = engagement.candidates(images, context)
+        return ask_each_async(self._predict, asked, engagement.name, workers, self.endpoint.timeout_s)
+
+    async def rank_engagement(
+        self,
+        images: Iterable[ImageLike],
+        context: Contexts = None,
+        *,
+        workers: int = DEFAULT_WORKERS,
+        on_answer: OnEngagement | None = None,
+    ) -> EngagementRanking:
+        """See ``Recommender.rank_engagement``."""
+        answers = []
+        async for answer in self.predict_engagements(images, context, workers=workers):
+            answers.append(answer)
+            if on_answer:
+                on_answer(answer)
+        return EngagementRanking.of(answers)
+
+    async def _predict(self, candidate: Candidate) -> EngagementAnswer:
+        picture = await asyncio.to_thread(pictures.load, candidate.image)
+        inputs = engagement.request(picture, candidate.context)
+        with refusals(picture):
+            response = await self._connection.infer(contract.PREDICT_ENGAGEMENT, inputs)
+        return engagement.interpret(response, picture.source, candidate.context)
 
     async def _optimise(self, photo: ImageLike, question: creatives.Question) -> CreativeAnswer:
         picture = await asyncio.to_thread(pictures.load, photo)

@@ -12,6 +12,7 @@ from adlens.commands import INTERRUPTED
 from adlens.commands.ads import ads
 from adlens.commands.alternates import alternates
 from adlens.commands.creative import creative
+from adlens.commands.engagement import engagement
 from adlens.commands.gallery import gallery
 from adlens.commands.health import health
 from adlens.commands.products import products
@@ -39,6 +40,7 @@ def main() -> None:
 main.add_command(products)
 main.add_command(ads)
 main.add_command(creative)
+main.add_command(engagement)
 main.add_command(gallery)
 main.add_command(alternates)
 main.add_command(health)

@@ -8,10 +8,11 @@ from typing import Final
 
 from PIL import Image
 
-from adlens import annotate, comparison, contact_sheet
+from adlens import annotate, comparison, contact_sheet, popularity
 from adlens.ads import AdAnswer
 from adlens.answers import PictureAnswer, UserAnswer
 from adlens.creatives import CreativeAnswer
+from adlens.engagement import EngagementAnswer, EngagementRanking
 from adlens.errors import InvalidConfiguration
 
 _JPEG_QUALITY: Final = 92
@@ -21,8 +22,9 @@ class Drawings:
     """Writes annotated pictures under one folder.
 
     A single picture, the ad for it, or the sheet of its variants becomes ``<out>/<name>.jpg``; a variant to
-    be sent ``<out>/<name>-<label>.jpg``; a user's pictures ``<out>/<user>/<name>.jpg``, and the one that the
-    user's recommendation rests on ``<out>/<user>.jpg``. Names that are taken in the same run get a number.
+    be sent ``<out>/<name>-<label>.jpg``; candidates in order ``<out>/ranking.jpg``; a user's pictures
+    ``<out>/<user>/<name>.jpg``, and the one that the user's recommendation rests on ``<out>/<user>.jpg``.
+    Names that are taken in the same run get a number.
     """
 
     def __init__(self, out: Path, inputs: tuple[Path, ...], option: str = "--out") -> None:
@@ -77,6 +79,15 @@ class Drawings:
         """Draw the sheet of ``versions`` by label and ``alternates`` by id."""
         path = self._free(self._out / f"{Path(answer.path).stem}.jpg")
         return _save(path, contact_sheet.draw(answer, versions, alternates))
+
+    def engagement(self, answer: EngagementAnswer) -> Path:
+        """Draw the picture with what is to be expected of it."""
+        path = self._free(self._out / f"{Path(answer.path).stem}.jpg")
+        return _save(path, popularity.draw(answer.path, answer))
+
+    def ranking(self, ranking: EngagementRanking) -> Path:
+        """Draw all candidates on one sheet."""
+        return _save(self._free(self._out / "ranking.jpg"), popularity.draw_ranking(ranking))
 
     def variant(self, answer: CreativeAnswer, label: str, picture: Image.Image) -> Path:
         """Write the variant ``label`` as it is, to be sent."""

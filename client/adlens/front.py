@@ -18,6 +18,7 @@ from adlens import contract, pictures
 from adlens.answers import Failure, Health, PictureAnswer
 from adlens.catalogue import Catalogue
 from adlens.customers import Schema
+from adlens.engagement import EngagementAnswer
 from adlens.errors import BadImage, BadRequest, NoPictures
 from adlens.filters import Filter
 from adlens.galleries.records import Gallery
@@ -34,6 +35,7 @@ Customer = Mapping[str, object]
 """A record, feature to value."""
 
 OnAnswer = Callable[[PictureAnswer | Failure], object]
+OnEngagement = Callable[[EngagementAnswer | Failure], object]
 
 
 class Front(ABC):

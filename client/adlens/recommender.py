@@ -19,22 +19,26 @@ from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.async_recommender import AsyncRecommender as AsyncRecommender
 from adlens.creatives import CreativeAnswer
 from adlens.customers import OfferAnswer
+from adlens.engagement import EngagementAnswer, EngagementRanking
 from adlens.filters import Filter
 from adlens.front import (
     DEFAULT_TARGET,
     Customer,
     Front,
     OnAnswer,
+    OnEngagement,
     pictures_of,
     probe_picture,
     refusals,
 )
 from adlens.front import DEFAULT_WORKERS as DEFAULT_WORKERS
-from adlens.jobs import creatives, faces, offers, personal_ads
+from adlens.jobs import creatives, engagement, faces, offers, personal_ads
 from adlens.jobs.conversation import Answer, Conversation
+from adlens.jobs.engagement import Candidate, Contexts
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike
-from adlens.runs import ask_many
+from adlens.posts import Context
+from adlens.runs import ask_each, ask_many
 from adlens.transport import Connection
 
 
@@ -225,6 +229,74 @@ class Recommender(Front):
         with refusals(picture):
             response = self._connection.infer(contract.RENDER_CREATIVE, creatives.rendering(picture))
         return creatives.read_rendered(response)
+
+    def predict_engagement(self, image: ImageLike, context: Context | None = None) -> EngagementAnswer:
+        """Predict how popular a post with the picture ``image`` will be: low, neutral or high.
+
+        Args:
+            image: see ``recommend_products``.
+            context: what is known of the post (``adlens.posts``), such as ``{"caption": "New in! #sneakers",
+                "timestamp": "2026-11-20T18:30:00+01:00", "followers": 52_000}``; whatever is not known is
+                left out, and the answer says so.
+
+        Raises:
+            BadImage: the picture cannot be read, or is over a limit (``TooLarge``).
+            BadPost: the context has an unknown name, or a value that cannot be.
+            ServerError: no answer from the server, after retries.
+            UnknownModel: the server does not serve ``predict_engagement``.
+        """
+        return self._predict(Candidate(image, context))
+
+    def predict_engagements(
+        self, images: Iterable[ImageLike], context: Contexts = None, *, workers: int = DEFAULT_WORKERS
+    ) -> Iterator[EngagementAnswer | Failure]:
+        """``predict_engagement`` for any number of pictures; see ``recommend_many``.
+
+        Args:
+            images: the pictures, read as answers are taken.
+            context: of all of them; or one for each in its turn, None where nothing is known, of which a
+                wrong one harms no other picture.
+            workers: pictures in flight.
+
+        Raises:
+            BadPost: the one context of all cannot be, before any picture is sent.
+            InvalidConfiguration: ``workers`` is below 1, or contexts and pictures differ in number.
+        """
+        asked = engagement.candidates(images, context)
+        return ask_each(self._predict, asked, engagement.name, workers, self.endpoint.timeout_s)
+
+    def rank_engagement(
+        self,
+        images: Iterable[ImageLike],
+        context: Contexts = None,
+        *,
+        workers: int = DEFAULT_WORKERS,
+        on_answer: OnEngagement | None = None,
+    ) -> EngagementRanking:
+        """Rank candidate pictures of one account by the engagement to be expected, the best first.
+
+        Args:
+            images: the candidates.
+            context: see ``predict_engagements``.
+            workers: pictures in flight.
+            on_answer: called with the answer or failure of each candidate, as they come in.
+
+        Raises:
+            As ``predict_engagements``; a picture that cannot be judged is among the ranking's failures.
+        """
+        answers = []
+        for answer in self.predict_engagements(images, context, workers=workers):
+            answers.append(answer)
+            if on_answer:
+                on_answer(answer)
+        return EngagementRanking.of(answers)
+
+    def _predict(self, candidate: Candidate) -> EngagementAnswer:
+        picture = pictures.load(candidate.image)
+        inputs = engagement.request(picture, candidate.context)
+        with refusals(picture):
+            response = self._connection.infer(contract.PREDICT_ENGAGEMENT, inputs)
+        return engagement.interpret(response, picture.source, candidate.context)
 
     def _optimise(self, photo: ImageLike, question: creatives.Question) -> CreativeAnswer:
         picture = pictures.load(photo)

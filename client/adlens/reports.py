@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from adlens import contract
 from adlens.ads import AdAnswer
 from adlens.answers import Failure, JudgedFace, PictureAnswer, UserAnswer, percent
 from adlens.creatives import Alternate, CreativeAnswer
+from adlens.engagement import EngagementAnswer, EngagementRanking
 
 _Answer = TypeVar("_Answer", contravariant=True)
 _ProductAnswer = PictureAnswer | UserAnswer | Failure
@@ -88,6 +90,40 @@ class CreativeText(Report[Creative | Failure]):
         return _text(found.path, found.title, "", said, found.warnings, drawing)
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """An answer, and its place in a ranking, from 1."""
+
+    answer: EngagementAnswer
+    rank: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"rank": self.rank, **self.answer.to_json()}
+
+
+Engagement = EngagementAnswer | EngagementRanking
+
+
+class EngagementText(Report[Engagement | Failure]):
+    """For people, likewise; what holds for all pictures of a ranking is said once."""
+
+    def line(self, answer: Engagement | Failure, drawing: Path | None) -> str | None:
+        """See ``Report``."""
+        if isinstance(answer, Failure):
+            return None
+        if isinstance(answer, EngagementAnswer):
+            said = [*([] if answer.signal else [_probabilities(answer)]), *answer.notes]
+            return _text(answer.path, answer.title, "", said, answer.warnings, drawing)
+        notes, warnings = set(answer.notes), set(answer.warnings)
+        said = []
+        for rank, each in enumerate(answer.ranked, 1):
+            said.append(f"{rank}. {each.path}: {_probabilities(each)}")
+            said += [f"   {note}" for note in each.notes if note not in notes]
+            said += [f"   warning: {warning}" for warning in each.warnings if warning not in warnings]
+        return _text("", answer.title, "", [*said, *answer.notes], answer.warnings, drawing)
+
+
 class _HasJson(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
@@ -150,7 +186,7 @@ class Csv(Report[_ProductAnswer]):
 def _text(
     name: str, title: str, evidence: str, more: Sequence[str], warnings: Sequence[str], drawing: Path | None
 ) -> str:
-    lines = [f"{name}: {title}{f' ({evidence})' if evidence else ''}"]
+    lines = [f"{name}{': ' if name else ''}{title}{f' ({evidence})' if evidence else ''}"]
     lines += [f"  {line}" for line in more]
     lines += [f"  warning: {warning}" for warning in warnings]
     if drawing:
@@ -180,6 +216,12 @@ def _evidence_of_user(answer: UserAnswer) -> str:
         return pictures
     positive = round(answer.share * answer.pictures_with_face)
     return f"{pictures}, {answer.label} in {positive} of these; best seen in {answer.picture}"
+
+
+def _probabilities(answer: EngagementAnswer) -> str:
+    """Of each class, high first."""
+    classes = reversed(contract.ENGAGEMENT_CLASSES)
+    return ", ".join(f"{label} {percent(answer.probabilities[label])}" for label in classes)
 
 
 def _alternate(found: Alternate) -> str:
