@@ -155,7 +155,9 @@ def _evidence(answer: EngagementAnswer, missing: str) -> str:
     said = [_SECOND_THOUGHTS] if answer.starter else []
     if not answer.signal:
         right, frequent = told_apart(answer.accuracy, answer.majority)
-        said.append(f"right in {right} of posts it had not seen, the most frequent class in {frequent}")
+        said.append(
+            f"right in {right} of posts it had not seen, always saying the most frequent class in {frequent}"
+        )
         return " · ".join(said)
     said.append(missing)
     if answer.boundaries and not answer.starter:

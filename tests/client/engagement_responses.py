@@ -44,7 +44,9 @@ class Said:
         return {
             contract.PICTURE_SIZE: np.array([self.size], np.int32),
             contract.ENGAGEMENT: np.array([self.figures(inputs)], np.float32),
-            contract.card_output(contract.ENGAGEMENT_MODEL): np.frombuffer(self.card.to_bytes(), np.uint8)[None],
+            contract.card_output(contract.ENGAGEMENT_MODEL): np.frombuffer(self.card.to_bytes(), np.uint8)[
+                None
+            ],
             **self.changes,
         }
 
