@@ -81,7 +81,7 @@ class Boundaries:
         try:
             accounts = {str(account): _pair(pair) for account, pair in raw["of_accounts"].items()}
             return cls(_pair(raw["of_all"]), accounts)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no boundaries: {brief(raw)} ({error!r})") from error
 
 
