@@ -5,7 +5,8 @@ A context is a mapping, such as one of these; whatever is not known is left out,
     {"timestamp": "2026-11-20T18:30:00+01:00", "caption": "New in! #sneakers", "followers": 52000}
     {"hour": 18.5, "weekday": "Friday", "caption_length": 17, "hashtags": 1, "advertised": False}
 
-Training derives its columns by ``derive`` as well, so that both sides count alike.
+A field that is given beside what it could be derived from counts as it is given. Training derives its columns
+by ``derive`` as well, so that both sides count alike.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Context: TypeAlias = Mapping[str, object]
 """What is known of a post, by name."""
 
 DERIVED: Final = {"timestamp": ("hour", "weekday"), "caption": ("caption_length", "hashtags")}
-"""What a context may hold instead of fields, and the fields that it gives."""
+"""What a context may hold besides fields, and the fields that it gives."""
 NAMES: Final = (*DERIVED, *contract.POST_FIELDS)
 """All that a context may hold."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -46,8 +47,8 @@ def derive(caption: str | None, timestamp: datetime | None) -> dict[str, float]:
 
     Args:
         caption: its length counts characters (code points, composed as by Unicode's NFC; a line break is
-            one), its hashtags are # followed by letters, digits or underscores of any script. An empty one
-            is known to be empty.
+            one) but blanks around it, its hashtags are # followed by letters, digits or underscores of any
+            script. An empty one is known to be empty.
         timestamp: hour, with minutes as its fraction, and weekday are those of the zone that it is in, which
             has to be the account's own.
     """
@@ -56,7 +57,7 @@ def derive(caption: str | None, timestamp: datetime | None) -> dict[str, float]:
         seconds = 3600 * timestamp.hour + 60 * timestamp.minute + timestamp.second
         fields |= {"hour": seconds / 3600, "weekday": float(timestamp.weekday())}
     if caption is not None:
-        text = unicodedata.normalize("NFC", caption.replace("\r\n", "\n"))
+        text = unicodedata.normalize("NFC", caption.strip().replace("\r\n", "\n"))
         fields |= {"caption_length": float(len(text)), "hashtags": float(len(_HASHTAG.findall(text)))}
     return fields
 
@@ -77,7 +78,7 @@ def read_timestamp(value: object, zone: tzinfo = UTC) -> datetime:
     elif isinstance(value, str):
         text = value.strip()
         if _is_day(text):
-            raise ValueError(f"{brief(value)} lacks the time of day; {wanted}, or give the weekday alone")
+            raise ValueError(f"{brief(value)} lacks the time of day; {wanted}")
         try:
             read = datetime.fromisoformat(text)
         except ValueError:
@@ -137,13 +138,12 @@ def _faults_of_names(given: Context) -> Iterator[str]:
     for name in given:
         if name not in NAMES:
             yield f"unknown {brief(name)}{guess(str(name), NAMES)}; known: {listed(NAMES, len(NAMES))}"
-    for name, fields in DERIVED.items():
-        twice = [field for field in fields if field in given]
-        if name in given and twice:
-            yield f"{name} says the {' and '.join(twice)} already; give one of them"
 
 
 def _timestamp(value: object) -> dict[str, float]:
+    """Hour and weekday; of a day without its time, the weekday alone."""
+    if isinstance(value, str) and _is_day(value.strip()):
+        return {"weekday": float(date.fromisoformat(value.strip()).weekday())}
     fields = derive(None, read_timestamp(value))
     return {name: fields[name] for name in DERIVED["timestamp"]}
 
@@ -204,4 +204,4 @@ _READERS: Final[Mapping[str, Callable[[object], dict[str, float]]]] = {
     "followers": _count("followers", 52_000),
     "advertised": _advertised,
 }
-"""From the value of each of NAMES to the fields that it gives."""
+"""From the value of each of NAMES to the fields that it gives; of one that comes twice, the later holds."""
