@@ -93,7 +93,7 @@ def train(
         raise InvalidConfiguration(
             f"no word comes {least} times in the captions; give more posts, or a lower --least"
         )
-    model.train(captions, total_examples=model.corpus_count, epochs=epochs, callbacks=[_Progress(epochs)])
+    model.train(captions, total_examples=model.corpus_count, epochs=passages, callbacks=[_Progress(passages)])
     return WordVectors(tuple(model.wv.index_to_key), np.asarray(model.wv.vectors, np.float32))
 
 
