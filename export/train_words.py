@@ -93,8 +93,15 @@ def train(
         raise InvalidConfiguration(
             f"no word comes {least} times in the captions; give more posts, or a lower --least"
         )
+    passages = epochs or enough(model.corpus_total_words)
     model.train(captions, total_examples=model.corpus_count, epochs=passages, callbacks=[_Progress(passages)])
     return WordVectors(tuple(model.wv.index_to_key), np.asarray(model.wv.vectors, np.float32))
+
+
+def enough(words: int) -> int:
+    """Passages through a collection of so many words."""
+    fewest, most = EPOCHS
+    return min(max(round(ENOUGH / words), fewest), most)
 
 
 def convert(file: Path, captions: Captions | None = None, limit: int | None = None) -> WordVectors:

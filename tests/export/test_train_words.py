@@ -14,7 +14,7 @@ from gensim.models import KeyedVectors
 
 from adlens.errors import InvalidConfiguration
 from adlens.words import WordVectors
-from export.train_words import Captions, convert, main, train
+from export.train_words import EPOCHS, Captions, convert, enough, main, train
 
 TOPICS = (
     ("run", "shoe", "track", "#marathon", "\U0001f45f"),
@@ -51,6 +51,16 @@ def test_the_same_posts_give_the_same_vectors(accounts: Path, learned: WordVecto
     again = train(Captions(accounts), dimension=24, epochs=120)
     assert again.digest == learned.digest
     assert train(Captions(accounts), dimension=24, epochs=8, seed=1).digest != learned.digest
+
+
+def test_small_collections_are_gone_through_more_often_within_bounds() -> None:
+    assert [enough(words) for words in (1, 20_000, 10**9)] == [EPOCHS[1], 100, EPOCHS[0]]
+
+
+def test_without_a_number_of_passages_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / "posts.jsonl").write_text(json.dumps({"caption": "one two one two one two"}))
+    assert set(train(Captions(tmp_path), dimension=4).words) == {"one", "two"}
 
 
 def test_posts_that_cannot_be_used_are_named(accounts: Path, tmp_path: Path) -> None:
