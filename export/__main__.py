@@ -21,7 +21,15 @@ from torch import Tensor
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.kinds import GALLERIES
-from export import embedders, generated, train_attributes, train_conversion, train_uplift, train_variants
+from export import (
+    embedders,
+    generated,
+    train_attributes,
+    train_conversion,
+    train_engagement,
+    train_uplift,
+    train_variants,
+)
 from export.augmentation import Augmentation
 from export.checkpoint import HeadsStory, find_heads, load_heads, read_story
 from export.creative.config import read_config
@@ -56,6 +64,11 @@ RENDER_SIGNATURE: Final = Signature(
     (contract.PIXELS, contract.PICTURE_SIZE, contract.WANTED),
     (contract.RENDERED, contract.RENDERED_BOXES, contract.CARD),
 )
+ENGAGEMENT_SIGNATURE: Final = Signature(
+    (contract.PIXELS, contract.PICTURE_SIZE, contract.POST), (contract.ENGAGEMENT, contract.CARD)
+)
+ENGAGEMENT_TOLERANCE: Final = 1e-4
+"""Of probabilities."""
 RENDER_TOLERANCE: Final = 1.0
 """A step of a byte: what lies between two of them may be rounded to either."""
 _STARTER_PICTURES: Final = 96
@@ -194,6 +207,34 @@ def build_conversion(weights: str | None, folder: Path, pictures: Sequence[Path]
     return write_conversion(model, card, manifest, folder)
 
 
+def build_engagement(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``engagement`` to ``folder``: an own training run's, else one of generated posts.
+
+    Raises:
+        DatasetError: ``engagement.yaml`` cannot be read.
+        ParityError: the graph differs from torch.
+        WeightsError: weights cannot be had, or the own predictor is none of today's network.
+    """
+    network, story, source = train_engagement.load()
+    found = digest(network)
+    manifest = Manifest(contract.ENGAGEMENT_MODEL, source, found, story.trained_on, story.held_out)
+    pixels, sizes, _ = _creatives()
+    batch = (pixels, sizes, _posts(len(pixels)))
+    one = tuple(tensor[:1] for tensor in batch)
+    carded = Carded(network, story.card(found))
+    return write_model(carded, ENGAGEMENT_SIGNATURE, [one, batch], manifest, folder, ENGAGEMENT_TOLERANCE)
+
+
+def _posts(count: int) -> Tensor:
+    """POST of ``count`` posts; of the second nothing is known, and of the last fields are out of range."""
+    random = torch.Generator().manual_seed(_STARTER_SEED)
+    most = torch.tensor([24.0, 7.0, 2_200.0, 30.0, 1e6, 1.0])
+    posts = torch.rand(count, len(contract.POST_FIELDS), generator=random) * most
+    posts[1] = torch.nan
+    posts[-1] = torch.tensor([torch.inf, -torch.inf, -1.0, 3e38, -3e38, 1e30])
+    return posts
+
+
 def _creatives() -> tuple[Tensor, Tensor, Tensor]:
     """PIXELS, PICTURE_SIZE and WANTED for all variants of a full batch of generated products."""
     paths = train_variants.generated_catalogue().paths[: contract.MAX_BATCH]
@@ -276,6 +317,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
         sources += train_variants.sources()
     if model == contract.CONVERSION:
         sources += train_conversion.sources()
+    if model == contract.ENGAGEMENT_MODEL:
+        sources += train_engagement.sources()
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -302,6 +345,7 @@ BUILDERS: Final[Mapping[str, Build]] = {
     contract.VARY_CREATIVE: build_vary_creative,
     contract.RENDER_VARIANTS: build_render_variants,
     contract.CONVERSION: build_conversion,
+    contract.ENGAGEMENT_MODEL: build_engagement,
 }
 """How each leaf model is built, in order."""
 

@@ -61,18 +61,41 @@ def cut_out(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:
     Raises:
         ClickException: there is none.
     """
-    nodes = model.graph.node
-    first = next((node for node in nodes if node.op_type == "Conv" and _kernel(node) == STEM), None)
+    start = first_taken(model)
+    after = reached(model, start)
+    end = next(
+        node.output[0] for node in model.graph.node if node.op_type == "ReduceMean" and node.input[0] in after
+    )
+    return between(model, start, end), start, end
+
+
+def first_taken(model: onnx.ModelProto) -> str:
+    """Name of what the first convolution of the ResNet within ``model`` takes.
+
+    Raises:
+        ClickException: there is none.
+    """
+    first = next(
+        (node for node in model.graph.node if node.op_type == "Conv" and _kernel(node) == STEM), None
+    )
     if first is None:
-        raise click.ClickException("no ResNet in the graph; build vary_creative by `make models`")
-    start = first.input[0]
+        raise click.ClickException("no ResNet in the graph; build it by `make models`")
+    return str(first.input[0])
+
+
+def reached(model: onnx.ModelProto, start: str) -> set[str]:
+    """Names of all that is computed from ``start``, and its own."""
     after = {start}
-    for node in nodes:
+    for node in model.graph.node:
         if after & set(node.input):
             after |= set(node.output)
-    end = next(node.output[0] for node in nodes if node.op_type == "ReduceMean" and node.input[0] in after)
+    return after
+
+
+def between(model: onnx.ModelProto, start: str, end: str) -> onnx.ModelProto:
+    """What computes ``end`` from ``start`` in ``model``, alone."""
     needed, kept = {end}, []
-    for node in reversed(nodes):
+    for node in reversed(model.graph.node):
         if needed & set(node.output):
             kept.append(node)
             needed |= set(node.input) - {start}
@@ -83,8 +106,7 @@ def cut_out(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:
         [helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, None)],
         [value for value in model.graph.initializer if value.name in needed],
     )
-    network = helper.make_model(alone, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return network, start, end
+    return helper.make_model(alone, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _kernel(node: onnx.NodeProto) -> list[int]:

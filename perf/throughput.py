@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 import numpy as np
@@ -35,6 +35,7 @@ from adlens.transport import Connection, Endpoint
 
 CHECKOUT: Final = Path(__file__).parent.parent
 Jpeg = NDArray[np.uint8]
+Work = TypeVar("Work")
 
 
 class InProcess:
@@ -48,7 +49,7 @@ class InProcess:
     def run(self, jpeg: Jpeg) -> None:
         """One picture through decoder, detector and all backbones."""
         if not hasattr(self._local, "pipeline"):
-            self._local.pipeline = _decoder()
+            self._local.pipeline = decoder()
         pixels = self._local.pipeline.run(**{contract.IMAGE: [jpeg]})[0].as_array()
         boxes, count = self._detector.run([contract.BOXES, contract.FACE_COUNT], {contract.PIXELS: pixels})
         inputs = {contract.PIXELS: pixels, contract.BOXES: boxes, contract.FACE_COUNT: count}
@@ -56,7 +57,7 @@ class InProcess:
             backbone.run(None, inputs)
 
 
-def _decoder() -> Any:  # noqa: ANN401 - DALI's pipelines have no public type
+def decoder() -> Any:  # noqa: ANN401 - DALI's pipelines have no public type
     """The served pipeline, one thread, one picture at a time."""
     definition = CHECKOUT / "ensembles" / contract.DECODE / "1" / "dali.py"
     pipeline = runpy.run_path(str(definition))[contract.DECODE](
@@ -74,7 +75,7 @@ def _session(model: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def rate(run: Callable[[Jpeg], object], pictures: Sequence[Jpeg], count: int, workers: int) -> float:
+def rate(run: Callable[[Work], object], pictures: Sequence[Work], count: int, workers: int) -> float:
     """Pictures a second over ``count`` pictures with ``workers`` at a time; any error is raised."""
     work = [pictures[number % len(pictures)] for number in range(count)]
     with ThreadPoolExecutor(workers) as pool:

@@ -11,15 +11,10 @@ import yaml
 
 from export.creative.network import BACKBONES
 from export.datasets import DatasetError
+from export.engagement import classes, splits
 from export.engagement.network import READS
 
 FILE: Final = Path(__file__).with_name("engagement.yaml")
-FIXED: Final = "fixed"
-ACCOUNT: Final = "account"
-CLASSES: Final = (FIXED, ACCOUNT)
-TIME: Final = "time"
-RANDOM: Final = "random"
-SPLITS: Final = (TIME, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class EngagementConfig:
     classes: str
     """``fixed`` or ``account``."""
     boundaries: tuple[float, float]
-    """Likes and comments together from which on a post is neutral, and above which it is high, where fixed."""
+    """Likes and comments from which on a post is neutral, and above which it is high, where fixed."""
     quantiles: tuple[float, float]
     """Of an account's posts, where each account has boundaries of its own."""
     split: str
@@ -47,7 +42,7 @@ class EngagementConfig:
         Raises:
             DatasetError: a value is unknown, or numbers do not rise.
         """
-        for name, known in (("backbone", BACKBONES), ("classes", CLASSES), ("split", SPLITS)):
+        for name, known in (("backbone", BACKBONES), ("classes", classes.WAYS), ("split", splits.WAYS)):
             if getattr(self, name) not in known:
                 raise DatasetError(
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Pictures of how well engagement is foretold: what is taken for what, and whether probabilities come true."""
+"""Pictures of how well engagement is foretold: what is taken for what, and how often it comes true."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from adlens import contract
 from export.creative.reliability import bins
@@ -75,14 +76,15 @@ def draw_reliability(
     panels[0].set_ylabel("share that came true")
     score, base = judgement.score, judgement.base_rates
     figure.suptitle(
-        f"{judgement.posts} held-out posts, in bins by what was said (areas), with 95 % intervals; ranked score "
-        f"{score.ranked:.4f} (base rates {base.ranked:.4f}), log loss {score.log_loss:.4f} ({base.log_loss:.4f})",
+        f"{judgement.posts} held-out posts, in bins by what was said (areas), with 95 % intervals; "
+        f"ranked score {score.ranked:.4f} (base rates {base.ranked:.4f}), "
+        f"log loss {score.log_loss:.4f} ({base.log_loss:.4f})",
         fontsize=10,
     )
     figure.savefig(file, dpi=_DPI)
 
 
-def _points(axes: Axes, said: Floats, outcomes: np.ndarray, colour: str, label: str) -> None:
+def _points(axes: Axes, said: Floats, outcomes: NDArray[np.float32], colour: str, label: str) -> None:
     """A point a bin; its area says how many posts it holds."""
     found = bins(said.astype(np.float32), outcomes)
     means, ones, posts = (np.array(column) for column in zip(*found, strict=True))

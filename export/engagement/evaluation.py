@@ -1,8 +1,8 @@
 """How well engagement is foretold: on posts that nothing was learned from, beside always saying the same.
 
-A predictor has signal where it is right significantly more often than whoever always says the most frequent
-class of these posts: by McNemar's test in its exact form (Q. McNemar, Psychometrika 12, 1947), a binomial test
-on the posts that only one of the two gets right, one-sided.
+A predictor has signal where it is right significantly more often than whoever always says the most
+frequent class of these posts: by McNemar's test in its exact form (Q. McNemar, Psychometrika 12, 1947), a
+binomial test on the posts that only one of the two gets right, one-sided.
 """
 
 from __future__ import annotations
@@ -145,18 +145,18 @@ def describe(figures: Mapping[str, Any]) -> str:
         if figures["signal"]
         else "NOT ENOUGH SIGNAL: its answers say no more than that frequency does"
     )
+    score, base = figures["score"], figures["base_rates"]
     lines = [
         f"held-out posts    {figures['posts']}",
-        f"accuracy          {figures['accuracy']:.1%}, and {figures['majority']:.1%} by always saying the most "
-        "frequent class",
+        f"accuracy          {figures['accuracy']:.1%}, and {figures['majority']:.1%} by always saying "
+        "the most frequent class",
         f"McNemar's test    p = {figures['p_value']:.2g} ({figures['right_alone']} posts right against "
         f"{figures['majority_right_alone']}, one-sided, exact; below {SIGNIFICANT} counts)",
         f"verdict           {verdict}",
         f"macro F1          {figures['macro_f1']:.3f}, and {figures['macro_f1_of_majority']:.3f}",
         f"Spearman          {figures['spearman']:.3f} (expected class, likes and comments)",
-        f"ranked score      {figures['score']['ranked']:.4f}, and {figures['base_rates']['ranked']:.4f} by base "
-        "rates (lower is better)",
-        f"log loss          {figures['score']['log_loss']:.4f}, and {figures['base_rates']['log_loss']:.4f}",
+        f"ranked score      {score['ranked']:.4f}, and {base['ranked']:.4f} by base rates (lower is better)",
+        f"log loss          {score['log_loss']:.4f}, and {base['log_loss']:.4f}",
         "",
         "is \\ said".ljust(18) + "".join(label.rjust(width) for label in _LABELS) + "AUC".rjust(9),
     ]

@@ -131,6 +131,7 @@ class Head(nn.Module):
         if not reads or set(reads) - set(READS):
             raise ValueError(f"a network that reads {list(reads)}: name {IMAGE!r}, {CONTEXT!r}, or both")
         self.reads = tuple(name for name in READS if name in reads)
+        self.wide = wide if IMAGE in self.reads else 0
         branches = {}
         if IMAGE in self.reads:
             self.register_buffer("mean", torch.zeros(wide))

@@ -36,6 +36,7 @@ LEAVES = {
         contract.ALTERNATES,
     ],
     contract.RENDER_CREATIVE: [contract.DECODE, contract.RENDER_VARIANTS],
+    contract.PREDICT_ENGAGEMENT: [contract.DECODE, contract.ENGAGEMENT_MODEL],
 }
 """Steps of each ensemble, in the order of its configuration."""
 CARD = ModelCard("attributes_dlib", "0123456789abcdef", False, ("hat", "Bärtchen"), (0.9, 0.123456789))

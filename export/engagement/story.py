@@ -1,0 +1,139 @@
+"""A trained predictor of engagement on disk: its head, and its trunk's last layers where fine-tuned.
+
+As safetensors, with the story of its training in the header, and again beside it as ``report.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from adlens import contract
+from adlens.contract import EngagementCard
+from export.creative.finetune import learning_layers
+from export.creative.story import load_trunk
+from export.engagement.network import IMAGE, EngagementNetwork, Head
+from export.graph import Weights
+from export.networks.attributes import digest
+from export.weights import WeightsError
+
+MODEL_FILE: Final = "engagement.safetensors"
+REPORT_FILE: Final = "report.json"
+_KEY: Final = "adlens"
+_HEAD: Final = "head."
+_TUNED: Final = "trunk."
+
+
+@dataclass(frozen=True)
+class EngagementStory:
+    """What a trained predictor says of itself."""
+
+    backbone: str
+    """Of its trunk; "" where it reads no pictures."""
+    weights: str
+    """What ``export.weights.load_network`` was asked for."""
+    trunk: str
+    """SHA-256 over the parameters of the trunk before any fine-tuning; "" without one."""
+    wide: int
+    """Features of a picture; 0 without a trunk."""
+    reads: tuple[str, ...]
+    classes: str
+    """``fixed`` or ``account``."""
+    boundaries: tuple[float, ...]
+    """Where fixed."""
+    trained_on: str
+    starter: bool
+    """Whether its trunk is seeded, or its posts were generated."""
+    held_out: Mapping[str, Any]
+    """As ``export.engagement.evaluation.Judgement`` gives it."""
+    training: Mapping[str, Any]
+    """How it came about: cleaning, split, calibration, context learned of."""
+
+    def card(self, weights: str) -> EngagementCard:
+        """Of the model that was trained; ``weights`` is its digest."""
+        skill = tuple(map(float, self.held_out["skill"]))
+        return EngagementCard(
+            contract.ENGAGEMENT_MODEL,
+            weights[:16],
+            self.starter,
+            contract.ENGAGEMENT_CLASSES,
+            (0.0,) * len(skill) if self.starter else skill,
+            signal=bool(self.held_out["signal"]),
+            accuracy=float(self.held_out["accuracy"]),
+            majority=float(self.held_out["majority"]),
+            boundaries=self.boundaries,
+            reads=self.reads,
+        )
+
+
+def save(network: EngagementNetwork, tuned: bool, story: EngagementStory, folder: Path) -> None:
+    """Leave the predictor in ``folder``; with the last layers of its trunk where these were ``tuned``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Tensor] = {_HEAD + name: value for name, value in network.head.state_dict().items()}
+    if tuned and network.features is not None:
+        last = learning_layers(network.features.trunk)
+        state |= {_TUNED + name: value for name, value in last.state_dict().items()}
+    partial = folder / f"partial-{MODEL_FILE}"
+    whole = {name: value.contiguous() for name, value in state.items()}
+    save_file(whole, partial, metadata={_KEY: json.dumps(asdict(story))})
+    partial.rename(folder / MODEL_FILE)
+    (folder / REPORT_FILE).write_text(json.dumps(asdict(story), indent=2) + "\n")
+
+
+def read_story(folder: Path) -> EngagementStory:
+    """The story of the predictor in ``folder``.
+
+    Raises:
+        WeightsError: there is none, or it is none of ours.
+    """
+    file = folder / MODEL_FILE
+    try:
+        with safe_open(file, framework="pt") as opened:
+            raw: dict[str, Any] = json.loads(opened.metadata()[_KEY])
+        raw["reads"], raw["boundaries"] = tuple(raw["reads"]), tuple(map(float, raw["boundaries"]))
+        story = EngagementStory(**raw)
+        story.card("")  # all figures are there
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{file}: not a predictor of engagement ({error}); train it again") from error
+    return story
+
+
+def load(folder: Path) -> tuple[EngagementNetwork, EngagementStory, Weights]:
+    """What ``save`` left in ``folder``, and where the trunk's weights come from.
+
+    Raises:
+        WeightsError: a file is missing or does not fit, or the weights are no longer what was learned on.
+    """
+    story = read_story(folder)
+    file = folder / MODEL_FILE
+    trunk, source = None, Weights("own training run", "that of the data", "", story.starter)
+    if IMAGE in story.reads:
+        trunk, source = load_trunk(story.backbone, story.weights)
+        if digest(trunk) != story.trunk:
+            raise WeightsError(
+                f"{file} was trained on {story.weights!r} as it was then, and that has changed: train again "
+                "with `python -m export.train_engagement`"
+            )
+    try:
+        network = EngagementNetwork(trunk, Head(story.wide, story.reads)).eval()
+        state = load_file(file)
+        network.head.load_state_dict(_part(state, _HEAD))
+        if trunk is not None and (tuned := _part(state, _TUNED)):
+            learning_layers(trunk).load_state_dict(tuned)
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"{file} does not fit today's network ({error}): train again with "
+            "`python -m export.train_engagement`"
+        ) from error
+    return network, story, source
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,175 @@
+"""Pictures a second of ``predict_engagement``, beside the bare ResNet in ONNX Runtime.
+
+Ways take turns over the same pictures, A B C D A B C D, so that a drifting machine harms all alike:
+
+* served: JPEG bytes and a context over gRPC to a running server, from this process, a fixed number in flight;
+* network: the ResNet of the served graph, cut out of it, in this process, on squares that are there already:
+  a one-thread session for each core, in batches of the same size as those that the server makes;
+* decode: the served DALI pipeline alone, a pipeline for each core;
+* in_process: that pipeline and the whole graph, for each core, picture by picture, and no server at all.
+
+Decoding and the network share the cores: a server that cost nothing would reach what both take together.
+Not measured: large pictures, networks between client and server. Any failed request ends the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+import onnx
+import psutil
+from numpy.typing import NDArray
+from onnx import helper
+
+from adlens import contract
+from adlens.transport import Connection, Endpoint
+from perf.creative import between, first_taken, reached, squares_of
+from perf.embedding import Feed, read_model, session
+from perf.throughput import Jpeg, decoder, machine, rate, read_pictures
+
+OUTPUTS: Final = [contract.ENGAGEMENT]
+CONTEXT: Final = np.array([[18.5, 4, 120, 8, 52_000, 0]], np.float32)
+"""POST of all requests."""
+TOLERANCE: Final = 1e-3
+_AVERAGED: Final = "averaged"
+Floats = NDArray[np.float32]
+
+
+class Stages:
+    """What the server does of a picture, in this process; a pipeline for each thread."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._local = threading.local()
+        self._graph = session(model)
+
+    def decode(self, jpeg: Jpeg) -> Feed:
+        """What ``engagement`` takes of a picture."""
+        if not hasattr(self._local, "pipeline"):
+            self._local.pipeline = decoder()
+        pixels, sizes = self._local.pipeline.run(**{contract.IMAGE: [jpeg]})
+        return {
+            contract.PIXELS: np.array(pixels.as_array()),
+            contract.PICTURE_SIZE: np.array(sizes.as_array(), np.int32),
+            contract.POST: CONTEXT,
+        }
+
+    def run(self, jpeg: Jpeg) -> Floats:
+        """ENGAGEMENT of a picture."""
+        return np.asarray(self._graph.run(OUTPUTS, self.decode(jpeg))[0])
+
+
+def cut_out(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:
+    """The ResNet within ``model``, alone, with its last average; names of its squares and its last layer.
+
+    Raises:
+        ClickException: there is none, as where it reads no pictures.
+    """
+    start = first_taken(model)
+    after = reached(model, start)
+    nodes = model.graph.node
+    last = [node for node in nodes if node.op_type == "Conv" and node.input[0] in after][-1].output[0]
+    for operator in ("Add", "Relu"):
+        last = next(node for node in nodes if node.op_type == operator and last in node.input).output[0]
+    network = between(model, start, last)
+    network.graph.node.append(helper.make_node("GlobalAveragePool", [last], [_AVERAGED]))
+    del network.graph.output[:]
+    network.graph.output.append(helper.make_tensor_value_info(_AVERAGED, onnx.TensorProto.FLOAT, None))
+    return network, start, last
+
+
+def measure(
+    url: str, pictures: Sequence[Jpeg], count: int, rounds: int, in_flight: int, batch: int
+) -> dict[str, Any]:
+    """Pictures a second of each way, and how they compare, round by round.
+
+    Raises:
+        ClickException: the network that was cut out does not give what it gives within the graph, or the
+            server says something else than the graph.
+    """
+    model = read_model(contract.ENGAGEMENT_MODEL)
+    network, start, last = cut_out(model)
+    stages, alone = Stages(model), session(network)
+    feeds = [stages.decode(jpeg) for jpeg in pictures]
+    inner = squares_of(model, start, last, feeds)
+    for squares, expected in inner:
+        (found,) = alone.run(None, {start: squares})
+        if not np.allclose(found, expected.mean((2, 3), keepdims=True), rtol=0, atol=TOLERANCE):
+            raise click.ClickException("the network alone gives something else than within the graph")
+    squares = np.concatenate([each for each, _ in inner])
+    batches = [
+        np.take(squares, range(place, place + batch), axis=0, mode="wrap") for place in range(len(squares))
+    ]
+    cores = psutil.cpu_count() or 1
+    with Connection(Endpoint(url)) as connection:
+
+        def serve(jpeg: Jpeg) -> Floats:
+            request: Feed = {contract.IMAGE: jpeg[np.newaxis], contract.POST: CONTEXT}
+            answer = connection.infer(contract.PREDICT_ENGAGEMENT, request, timeout_s=120)
+            return np.asarray(answer.outputs[contract.ENGAGEMENT])
+
+        if not np.allclose(serve(pictures[0]), stages.run(pictures[0]), rtol=0, atol=TOLERANCE):
+            raise click.ClickException("the server says something else than the graph in this checkout")
+        ways: dict[str, Callable[[], float]] = {
+            "served": lambda: rate(serve, pictures, count, in_flight),
+            "network": lambda: (
+                batch * rate(lambda some: alone.run(None, {start: some}), batches, -(-count // batch), cores)
+            ),
+            "decode": lambda: rate(stages.decode, pictures, count, cores),
+            "in_process": lambda: rate(stages.run, pictures, count, cores),
+        }
+        found = {way: [] for way in ways}
+        for _ in range(rounds):
+            for way, run in ways.items():
+                found[way].append(run())
+    return _report(found) | {
+        "in_flight": in_flight,
+        "batch_of_network": batch,
+        "pictures": count,
+        "rounds": rounds,
+        "load": round(os.getloadavg()[0], 2),
+        "machine": machine(),
+    }
+
+
+def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians over the rounds; ratios are taken within each round."""
+    columns = {way: np.array(each) for way, each in rates.items()}
+    served, network, decode = (columns[way] for way in ("served", "network", "decode"))
+    both = 1 / (1 / network + 1 / decode)
+    ratios = {
+        "served_to_network": served / network,
+        "served_to_decode_and_network": served / both,
+        "served_to_in_process": served / columns["in_process"],
+        "in_process_to_network": columns["in_process"] / network,
+        "share_of_decode": both / decode,
+    }
+    return {
+        "pictures_per_s": {way: round(statistics.median(each), 2) for way, each in rates.items()},
+        **{name: round(float(np.median(each)), 3) for name, each in ratios.items()},
+        "ratios": {name: [round(ratio, 3) for ratio in each.tolist()] for name, each in ratios.items()},
+    }
+
+
+@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_BENCH"})
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--url", default=lambda: os.environ.get("ADLENS_URL", "127.0.0.1:8001"), show_default=False)
+@click.option("--count", type=click.IntRange(1), default=96, help="Pictures a round and way.")
+@click.option("--rounds", type=click.IntRange(1), default=3)
+@click.option("--in-flight", type=click.IntRange(1), default=16)
+@click.option("--batch", type=click.IntRange(1), default=contract.MAX_BATCH, help="Of the bare network.")
+def main(folder: Path, url: str, count: int, rounds: int, in_flight: int, batch: int) -> None:
+    """Measure with the JPEG files of FOLDER and print the figures as JSON."""
+    pictures = read_pictures(folder)
+    click.echo(json.dumps(measure(url, pictures, count, rounds, in_flight, batch), indent=2))
+
+
+if __name__ == "__main__":
+    main()
