@@ -173,7 +173,8 @@ def write_posts_csv(posts: Posts, file: Path) -> None:
                 posts.likes[row],
                 posts.comments[row],
                 _stamp(posts.times[row], hour_known=bool(np.isfinite(posts.context[row, _HOUR]))),
-                *("" if math.isnan(value) else f"{value:.9g}" for value in posts.context[row]),
+                *("" if math.isnan(value) else np.format_float_positional(value, trim="-")
+                  for value in posts.context[row]),
             ))  # fmt: skip
     partial.rename(file)
 
@@ -241,10 +242,11 @@ def _read_post(record: object, columns: Mapping[str, str], folder: Path, zone: t
         context = encode(fields)
     except BadPost as error:
         raise _UnusableError("a value of the context cannot be", str(error)) from error
-    account = row.get("account")
+    account = record.get(columns.get("account"))  # nobody's name stands for a blank
     return _Post(
         picture,
-        "" if account is None else str(account),
+        # JSON may hold half a character, which no UTF-8 file can.
+        "" if account is None else str(account).encode(errors="replace").decode(),
         likes,
         comments,
         math.nan if moment is None else moment.replace(tzinfo=moment.tzinfo or zone or UTC).timestamp(),

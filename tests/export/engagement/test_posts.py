@@ -217,9 +217,12 @@ def test_an_export_that_holds_no_post_is_refused(tmp_path: Path, name: str, text
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     table: list[dict[str, Any]] = rows()
     table[0] |= {"timestamp": "2026-11-20", "followers": ""}
-    table[1] |= {"timestamp": "", "account": ""}
-    table[2] |= {"timestamp": "2026-11-20T18:20:07Z"}
-    written, _ = read_posts(write_csv(tmp_path, table), zone=ZoneInfo("Asia/Tokyo"))
+    table[1] |= {"timestamp": "", "account": "none"}
+    table[2] |= {"timestamp": "2026-11-20T18:20:07Z", "account": "half a character \ud83d"}
+    table[3] |= {"followers": 1_234_567_890_123, "account": None}
+    written, unusable = read_posts(write_json(tmp_path, table, "posts.json"), zone=ZoneInfo("Asia/Tokyo"))
+    assert not unusable
+    assert written.accounts == ("shop", "none", "half a character ?", "")
     (tmp_path / "clean").mkdir()
     write_posts_csv(written, tmp_path / "clean" / "posts.csv")
     found, unusable = read_posts(tmp_path / "clean" / "posts.csv")
