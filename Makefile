@@ -87,4 +87,5 @@ lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 
 clean:  ## remove what was built, but for galleries, the virtual environment and the cache folder
 	rm -rf out build dist *.egg-info client/*.egg-info
-	find model_repository -mindepth 2 -maxdepth 2 -type d -name '[0-9]*' ! -path '*/gallery/*' ! -path '*/alternates/*' -exec rm -rf {} +
+	find model_repository -mindepth 2 -maxdepth 2 -type d -name '[0-9]*' ! -path '*/gallery/*' ! -path '*/alternates/*' \
+		! -path '*/influencers/*' -exec rm -rf {} +

@@ -23,7 +23,7 @@ from server.repository import Model
 FIRST_PAUSE_S: Final = 1.0
 """Between a load that failed and the next; twice that after each further failure."""
 LONGEST_PAUSE_S: Final = 30.0
-"""Below the time for which ``adlens gallery`` and ``adlens alternates`` wait for a load."""
+"""Below the time for which ``adlens gallery`` and its like wait for a load."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from adlens.contract import ALTERNATE_IDS, GALLERY_MANIFEST, MATCH_IDS
+from adlens.contract import ALTERNATE_IDS, GALLERY_MANIFEST, INFLUENCER_IDS, MATCH_IDS
 from server.errors import MissingModelError
 
 DEFAULT_FILES = {"onnxruntime": ("model.onnx",), "dali": ("model.dali", "dali.py"), "python": ("model.py",)}
@@ -100,7 +100,7 @@ class Model:
         if any((version / GALLERY_MANIFEST).exists() for version in self.numbered):
             return True
         # One that has lost its manifest is no other model for that.
-        found = (MATCH_IDS, ALTERNATE_IDS)
+        found = (MATCH_IDS, ALTERNATE_IDS, INFLUENCER_IDS)
         return not self.is_ensemble and any(each.name in found for each in self.configuration.output)
 
     @property

@@ -58,7 +58,7 @@ def _gallery(folder: Path, embedder: str, dimension: int) -> GalleryFolder:
     """One of the test's own, which no server searches, as its photo shows."""
     gallery, empty = GalleryFolder(folder), Contents.empty(embedder, dimension)
     vector = np.eye(1, dimension, dtype=np.float32)[0]
-    photo = Record("old", vector, logits=np.ones(empty.logits.shape[1], np.float32))
+    photo = Record("old", vector, payload=np.ones(empty.payload.shape[1], np.float32))
     with gallery.locked():
         gallery.publish(empty.with_records([photo], "0" * 16, replace_ids=False))
     return gallery

@@ -89,7 +89,7 @@ class Search:
             np.testing.assert_allclose([match.score for match in named], cosines[best], atol=TOLERANCE)
             logits = np.zeros((contract.MATCHES, contract.MAX_VARIANTS), np.float32)
             for place, n in enumerate(best):
-                logits[place] = passing[n].logits
+                logits[place] = passing[n].payload
             np.testing.assert_array_equal(found[contract.ALTERNATE_LOGITS][row], logits)
             assert not found[contract.ALTERNATE_IDS][row, len(best) :].any()
 
@@ -163,11 +163,11 @@ class TestFiles:
         publish(tmp_path, contents)
         found = GalleryFolder(tmp_path).read()
         assert found.digest == contents.digest
-        np.testing.assert_array_equal(found.logits, [record.logits for record in shoes(300)])
+        np.testing.assert_array_equal(found.payload, [record.payload for record in shoes(300)])
 
     def test_the_digest_tells_logits_apart(self) -> None:
         (one,) = shoes(1)
-        other = Record(one.id, one.vector, one.attributes, one.path, one.logits + 1)
+        other = Record(one.id, one.vector, one.attributes, one.path, one.payload + 1)
         digests = {EMPTY.with_records([each], "w1", replace_ids=False).digest for each in (one, other)}
         assert len(digests) == 2
 
@@ -180,35 +180,35 @@ class TestFiles:
     def test_who_is_removed_is_in_no_file(self, tmp_path: Path) -> None:
         contents, gone = EMPTY.with_records(shoes(50), "w1", replace_ids=False), shoes(50)[7]
         publish(tmp_path, contents)
-        traces = [gone.vector.tobytes(), gone.logits.tobytes(), f"{gone.id},".encode()]
+        traces = [gone.vector.tobytes(), gone.payload.tobytes(), f"{gone.id},".encode()]
         assert all(trace in bytes_of(tmp_path) for trace in traces)
         publish(tmp_path, contents.without([gone.id]))
         gallery = GalleryFolder(tmp_path)
         with gallery.locked():
             assert gallery.wipe_old(0) == []
         assert not any(trace in bytes_of(tmp_path) for trace in traces)
-        assert shoes(50)[8].logits.tobytes() in bytes_of(tmp_path)
+        assert shoes(50)[8].payload.tobytes() in bytes_of(tmp_path)
 
     def test_the_journal_keeps_logits(self, tmp_path: Path) -> None:
         (one,) = shoes(1)
-        Journal(tmp_path, "w1").append(one.id, "stamp", Embedding(one.vector, one.logits))
+        Journal(tmp_path, "w1").append(one.id, "stamp", Embedding(one.vector, one.payload))
         noted = Journal(tmp_path, "w1").read()[one.id, "stamp"]
         np.testing.assert_array_equal(noted.vector, one.vector)
-        np.testing.assert_array_equal(noted.logits, one.logits)
+        np.testing.assert_array_equal(noted.payload, one.payload)
 
     @pytest.mark.parametrize(
         "logits", [np.zeros(7, np.float32), np.zeros(0, np.float32)], ids=["seven", "none"]
     )
     def test_logits_of_another_number_are_refused(self, logits: Vectors) -> None:
         (one,) = shoes(1)
-        wrong = Record("x", one.vector, logits=logits)
-        with pytest.raises(errors.WrongEmbedder, match=f"it has {len(logits)} logits; .* have 8"):
+        wrong = Record("x", one.vector, payload=logits)
+        with pytest.raises(errors.WrongEmbedder, match=f"it brings {len(logits)} numbers; .* have 8"):
             EMPTY.with_records([wrong], "w1", replace_ids=False)
 
     @pytest.mark.parametrize("logits", [np.full(8, np.nan), np.zeros((1, 8))], ids=["NaN", "two axes"])
     def test_logits_that_are_no_numbers_are_refused(self, logits: Vectors) -> None:
         with pytest.raises(errors.BadRecord, match="give finite numbers in a row"):
-            Record("x", shoes(1)[0].vector, logits=logits)
+            Record("x", shoes(1)[0].vector, payload=logits)
 
 
 def test_a_gallery_of_faces_from_before_is_read_searched_and_changed(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ class TestJournal:
         found = Journal(tmp_path, "w1").read()
         assert found.keys() == {("a", "stamp")}
         np.testing.assert_array_equal(found["a", "stamp"].vector, one)
-        assert found["a", "stamp"].logits.size == 0
+        assert found["a", "stamp"].payload.size == 0
 
     @pytest.mark.parametrize("lost", [1, 10, 400])
     def test_a_torn_last_line_is_left_out_and_harms_no_further_one(self, tmp_path: Path, lost: int) -> None:

@@ -235,7 +235,7 @@ class TestBuildAndAdd:
             )
             logits = answer[contract.VARIANT_LOGITS][0, ORIGINAL]
             assert logits.any()
-            np.testing.assert_allclose(held.logits[number], logits, atol=1e-6)
+            np.testing.assert_allclose(held.payload[number], logits, atol=1e-6)
             np.testing.assert_allclose(answer[contract.ALTERNATE_LOGITS][0, 0], logits, atol=1e-6)
             assert shop.found(name)[0] == name
         assert not (shop.catalogue.folder / ".journal").exists()
@@ -291,7 +291,7 @@ class TestBuildAndAdd:
         table = shop.table(shop.pictures / "two.csv", ["4.jpg", "5.jpg"])
         *sent, summary = rows(shop.run("add", table, "--json"))
         assert ([row["id"] for row in sent], summary["added"]) == (["5.jpg"], 2)
-        np.testing.assert_array_equal(shop.catalogue.read().logits[4], logits)
+        np.testing.assert_array_equal(shop.catalogue.read().payload[4], logits)
 
     def test_pictures_cannot_join_those_of_other_weights(self, shop: Shop) -> None:
         with shop.catalogue.locked():
@@ -326,7 +326,7 @@ class TestRemove:
     def test_what_is_removed_is_in_no_file_and_no_answer(self, shop: Shop) -> None:
         held = shop.catalogue.read()
         row = held.ids.index("2.jpg")
-        traces = [held.vectors[row].tobytes(), held.logits[row].tobytes(), b"2.jpg"]
+        traces = [held.vectors[row].tobytes(), held.payload[row].tobytes(), b"2.jpg"]
         result = shop.run("remove", "2.jpg", "nothing", "--json")
         assert result.exit_code == 1
         assert rows(result) == [
@@ -334,7 +334,7 @@ class TestRemove:
         ]
         kept = b"".join(file.read_bytes() for file in shop.catalogue.folder.rglob("*") if file.is_file())
         assert not any(trace in kept for trace in traces)
-        assert held.logits[row + 1].tobytes() in kept
+        assert held.payload[row + 1].tobytes() in kept
         assert sorted(shop.found("2.jpg")) == ["0.jpg", "1.jpg", "3.jpg"]
 
 

@@ -34,8 +34,8 @@ def test_photos_of_users_survive(tmp_path: Path, name: str) -> None:
     gallery = GalleryFolder(tmp_path / name)
     embedder, dimension = GALLERIES[name]
     with gallery.locked():
-        logits = np.zeros(kind_of(embedder).width, np.float32)
-        record = Record("someone", np.eye(dimension, dtype=np.float32)[0], logits=logits)
+        payload = np.zeros(kind_of(embedder).width, np.float32)
+        record = Record("someone", np.eye(dimension, dtype=np.float32)[0], payload=payload)
         gallery.publish(gallery.read().with_records([record], "w1", replace_ids=False))
     result = build(name, tmp_path, "--force")
     assert (result.exit_code, result.stderr) == (0, f"{name}: is there\n")

@@ -112,7 +112,7 @@ def enrol(
                 raise
             code, noted = run.ended(), journal.read()
             records = [
-                Record(photo.id, found.vector, photo.attributes, str(photo.path), found.logits)
+                Record(photo.id, found.vector, photo.attributes, str(photo.path), found.payload)
                 for photo in photos
                 if (found := noted.get((photo.id, stamp(photo.path)))) is not None
             ]

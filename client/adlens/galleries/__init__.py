@@ -1,6 +1,6 @@
-"""Galleries of faces and of pictures: files that a server searches, what writes them, and a stand-in.
+"""Galleries of faces, pictures and influencers: files that a server searches, their writer, and a stand-in.
 
-``kinds``     faces of campaign photos, or pictures as they are
+``kinds``     faces of campaign photos, pictures as they are, or influencers
 ``records``   what a gallery holds, and the three calls: add, search, forget
 ``served``    the three calls for files that a server searches
 ``qdrant``    the same three calls for Qdrant

@@ -7,12 +7,14 @@ import numpy as np
 from adlens import contract
 from adlens.galleries.contents import Contents
 from adlens.galleries.graph import Array, padded
+from adlens.galleries.kinds import kind_of
 
 
 def initializers(contents: Contents) -> dict[str, Array]:
     """The initializers, padded; see ``graph.build``."""
     photos, dimension = contents.vectors.shape
-    chunks, rows = padded(photos)
+    kind = kind_of(contents.embedder)
+    chunks, rows = padded(photos, kind.found)
     vectors = np.zeros((chunks * rows, dimension), np.float32)
     vectors[:photos] = contents.vectors
     ids = np.zeros((chunks * rows, contract.ID_BYTES), np.uint8)
@@ -27,15 +29,20 @@ def initializers(contents: Contents) -> dict[str, Array]:
         group = tuple(values.setdefault(pair, len(values) + 1) for pair in pairs) or (0,)
         of_rows[row] = groups.setdefault(group, len(groups) + 1)
     width = max(1, len(contents.attributes))
-    logits = np.zeros((chunks * rows, contents.logits.shape[1]), np.float32)
-    logits[:photos] = contents.logits
-    return ({"logits": logits} if logits.size else {}) | {
+    found: dict[str, Array] = {}
+    if kind.payload:
+        payload = np.full((chunks * rows, kind.width), kind.payload.none, np.float32)
+        payload[:photos] = contents.payload
+        found[kind.payload.name] = payload
+    if not kind.ranges:  # else counted row by row
+        counts = np.bincount(of_rows[:photos], minlength=len(groups) + 1)
+        found["sizes"] = counts.astype(np.int32)[:, np.newaxis]
+    return found | {
         "vectors": vectors.reshape(chunks, rows, dimension),
         "ids": ids,
         "groups": of_rows.reshape(chunks, rows),
         "group_values": np.array([(0,) * width, *groups], np.int64),
         "values": np.array([0, *(contract.filter_code(*pair) for pair in values)], np.int64),
         "is_real": np.arange(len(groups) + 1) > 0,
-        "sizes": np.bincount(of_rows[:photos], minlength=len(groups) + 1).astype(np.int32)[:, np.newaxis],
         "card": np.frombuffer(contents.card.to_bytes(), np.uint8)[np.newaxis],
     }

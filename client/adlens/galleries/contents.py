@@ -25,7 +25,7 @@ class Contents:
         embedder: that made the vectors.
         embedder_weights: ``weights`` of its card; empty as long as there are no photos.
         vectors: float32 [photos, D].
-        logits: what travels with each, float32 [photos, width] as the gallery's ``Kind`` says.
+        payload: what travels with each, float32 [photos, width] as the gallery's ``Kind`` says.
         ids: of the photos.
         paths: of the photos.
         attributes: names.
@@ -36,7 +36,7 @@ class Contents:
     embedder: str
     embedder_weights: str
     vectors: Vectors
-    logits: Vectors
+    payload: Vectors
     ids: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -47,14 +47,14 @@ class Contents:
     def empty(cls, embedder: str, dimension: int) -> Self:
         """A gallery without photos."""
         width = kind_of(embedder).width
-        vectors, logits = np.zeros((0, dimension), np.float32), np.zeros((0, width), np.float32)
-        return cls(embedder, "", vectors, logits, origin=uuid4().hex)
+        vectors, payload = np.zeros((0, dimension), np.float32), np.zeros((0, width), np.float32)
+        return cls(embedder, "", vectors, payload, origin=uuid4().hex)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over origin, vectors, logits, ids and attributes, in hex."""
+        """SHA-256 over origin, vectors, payload, ids and attributes, in hex."""
         total = hashlib.sha256(np.ascontiguousarray(self.vectors).data)
-        total.update(self.logits.tobytes())
+        total.update(self.payload.tobytes())
         total.update(json.dumps([self.origin, self.ids, self.attributes, self.values]).encode())
         return total.hexdigest()
 
@@ -84,16 +84,16 @@ class Contents:
             BadRecord: the photos have too many attributes in all, or with too long names.
         """
         new = by_id(records)
-        dimension, width = self.vectors.shape[1], self.logits.shape[1]
+        dimension, width = self.vectors.shape[1], self.payload.shape[1]
         for record in new.values():
             if len(record.vector) != dimension:
                 raise WrongEmbedder(
                     f"photo '{record.id}': its vector has {len(record.vector)} numbers; those of a gallery "
                     f"of {self.embedder} have {dimension}"
                 )
-            if len(record.logits) != width:
+            if len(record.payload) != width:
                 raise WrongEmbedder(
-                    f"photo '{record.id}': it has {len(record.logits)} logits; those of a gallery "
+                    f"photo '{record.id}': it brings {len(record.payload)} numbers; those of a gallery "
                     f"of {self.embedder} have {width}"
                 )
         if not new:
@@ -139,7 +139,7 @@ class Contents:
             self,
             embedder_weights=embedder_weights,
             vectors=_and(self.vectors, [each.vector for each in records]),
-            logits=_and(self.logits, [each.logits for each in records]),
+            payload=_and(self.payload, [each.payload for each in records]),
             ids=self.ids + tuple(each.id for each in records),
             paths=self.paths + tuple(each.path for each in records),
             attributes=names,
@@ -160,7 +160,7 @@ class Contents:
         return replace(
             self,
             vectors=self.vectors[kept],
-            logits=self.logits[kept],
+            payload=self.payload[kept],
             ids=tuple(self.ids[row] for row in kept),
             paths=tuple(self.paths[row] for row in kept),
             values=tuple(self.values[row] for row in kept),

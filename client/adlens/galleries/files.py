@@ -37,8 +37,6 @@ from adlens.galleries.records import COLUMNS
 FORMAT: Final = 1
 FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
 """Initializers of the graph that lie in files of their own."""
-_LOGITS: Final = "logits.bin"
-"""Likewise, in galleries whose kind has them."""
 _TABLE: Final = contract.GALLERY_TABLE
 _ANY_NAME: Final = "surrogatepass"
 """How the table takes names of files, which need not be UTF-8."""
@@ -275,7 +273,7 @@ def _read(version: Path) -> Contents:
             manifest.embedder,
             manifest.embedder_weights,
             vectors[: manifest.photos],
-            _logits(version, kind, manifest.photos)[: manifest.photos],
+            _payload(version, kind, manifest.photos)[: manifest.photos],
             ids=tuple(row[0] for row in rows),
             paths=tuple(row[1] for row in rows),
             attributes=manifest.attributes,
@@ -290,14 +288,14 @@ def _read(version: Path) -> Contents:
 
 
 def _files(kind: Kind) -> dict[str, str]:
-    """FILES of a gallery of that kind."""
-    return FILES | ({"logits": _LOGITS} if kind.width else {})
+    """FILES of a gallery of that kind, and the one of its payload."""
+    return FILES | ({kind.payload.name: f"{kind.payload.name}.bin"} if kind.payload else {})
 
 
-def _logits(version: Path, kind: Kind, photos: int) -> graph.Array:
-    """Padded, where they lie in a file."""
-    if kind.width:
-        return np.fromfile(version / _LOGITS, np.float32).reshape(-1, kind.width)
+def _payload(version: Path, kind: Kind, photos: int) -> graph.Array:
+    """Padded, where it lies in a file."""
+    if kind.payload:
+        return np.fromfile(version / _files(kind)[kind.payload.name], np.float32).reshape(-1, kind.width)
     return np.zeros((photos, 0), np.float32)
 
 

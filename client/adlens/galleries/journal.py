@@ -42,7 +42,7 @@ class Journal:
     def append(self, id_: str, stamp: str, embedding: Embedding) -> None:
         """Note the embedding of a photo."""
         entry = {"id": id_, "stamp": stamp, "weights": self._weights, "vector": _text(embedding.vector)}
-        self._write([entry | ({"logits": _text(embedding.logits)} if embedding.logits.size else {})])
+        self._write([entry | ({"logits": _text(embedding.payload)} if embedding.payload.size else {})])
 
     def forget(self, ids: Collection[str]) -> None:
         """Remove the photos of these ids for good."""

@@ -22,7 +22,7 @@ MAX_ATTRIBUTES: Final = contract.MAX_CLAUSES
 """Attributes of a gallery's photos, so that a filter can use them all."""
 COLUMNS: Final = ("id", "path")
 """Columns of a table of photos that are no attributes."""
-NO_LOGITS: Final = np.zeros(0, np.float32)
+NO_PAYLOAD: Final = np.zeros(0, np.float32)
 """Of a photo in a gallery of faces."""
 _LENGTH_TOLERANCE: Final = 1e-3
 
@@ -31,7 +31,7 @@ class Embedding(NamedTuple):
     """What a network says of a picture: see ``Record``."""
 
     vector: Vectors
-    logits: Vectors = NO_LOGITS
+    payload: Vectors = NO_PAYLOAD
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Record:
         vector: the embedding of its face, or of the picture, float32 [D], of length 1.
         attributes: what filters choose by; of one that a photo lacks, the value is empty.
         path: where the photo lies; for people.
-        logits: what travels with it in an answer, float32 [width] as its gallery's ``Kind`` says.
+        payload: what travels with it in an answer, float32 [width] as its gallery's ``Kind`` says.
 
     Raises:
         BadRecord: one of them is not so.
@@ -53,19 +53,47 @@ class Record:
     vector: npt.NDArray[Any]
     attributes: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
-    logits: npt.NDArray[Any] = field(default_factory=lambda: NO_LOGITS)
+    payload: npt.NDArray[Any] = field(default_factory=lambda: NO_PAYLOAD)
 
     def __post_init__(self) -> None:
         check_id(self.id)
         check_attributes(self.attributes, self.attributes.values())
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         length = float(np.linalg.norm(self.vector))
         if self.vector.ndim != 1 or not abs(length - 1) <= _LENGTH_TOLERANCE:  # NaN is no number within
             raise BadRecord(
                 f"photo '{self.id}': its vector has shape {list(self.vector.shape)} and length {length:.3g}; "
                 "give an embedding of length 1"
             )
-        if self.logits.ndim != 1 or not np.isfinite(self.logits).all():
-            raise BadRecord(f"photo '{self.id}': its logits are {self.logits}; give finite numbers in a row")
+        if self.payload.ndim != 1 or not np.isfinite(self.payload).all():
+            raise BadRecord(f"photo '{self.id}': it brings {self.payload}; give finite numbers in a row")
+
+
+@dataclass(frozen=True)
+class AccountRecord(Record):
+    """An influencer in a gallery, which keeps no post.
+
+    Its ``vector`` has any length, and its ``payload`` is float32 [len(ACCOUNT_NUMBERS)], in that order: 0 or
+    more, NaN where it is not known. ``path`` is the file that the account was read from.
+    """
+
+    def _check_numbers(self) -> None:
+        if self.vector.ndim != 1 or not np.isfinite(self.vector).all():
+            raise BadRecord(
+                f"account '{self.id}': its vector has shape {list(self.vector.shape)}, and "
+                f"{int((~np.isfinite(self.vector)).sum())} of its numbers are not finite; compute it anew"
+            )
+        known = self.payload[~np.isnan(self.payload)]
+        if (
+            self.payload.shape != (len(contract.ACCOUNT_NUMBERS),)
+            or not ((known >= 0) & (known < np.inf)).all()
+        ):
+            raise BadRecord(
+                f"account '{self.id}': {' and '.join(contract.ACCOUNT_NUMBERS)} are {self.payload}; give "
+                "finite numbers that are not negative, or NaN"
+            )
 
 
 class PhotoLike(Protocol):
