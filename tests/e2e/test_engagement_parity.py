@@ -99,9 +99,9 @@ def test_posts_in_one_request_are_answered_as_one_by_one(server: Server, paths: 
 @pytest.mark.parametrize(
     "outputs",
     [
-        (contract.PICTURE_SIZE,),
+        (contract.ENGAGEMENT,),
+        (contract.ENGAGEMENT, contract.card_output(contract.ENGAGEMENT_MODEL)),
         (contract.PICTURE_SIZE, contract.ENGAGEMENT),
-        (contract.PICTURE_SIZE, contract.card_output(contract.ENGAGEMENT_MODEL)),
     ],
 )
 def test_some_outputs_may_be_asked_for_alone(
