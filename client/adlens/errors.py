@@ -10,6 +10,7 @@
     |   |-- BadCustomer            a customer's record does not fit the offer model's schema
     |   |-- BadContext             a campaign, or a target, that the conversion model does not know
     |   |   `-- BadPost            what is said of a post cannot be, or its file cannot be read
+    |   |-- BadAccount             an account's blocks do not fit the ranker, or its file cannot be read
     |   |-- BadFilter              a choice of photos that the gallery, or FILTER, cannot express
     |   |-- NoPictures             a folder that cannot be listed, or holds no picture file
     |   |-- NoFace                 a photo in which no face was found, for a gallery of faces
@@ -92,6 +93,10 @@ class BadPost(BadContext):
     """What is said of a post (``adlens.posts``) cannot be, or its file cannot be read."""
 
     ends_run = False
+
+
+class BadAccount(CallerError):
+    """An account's blocks of features do not fit the ranker of influencers, or its file cannot be read."""
 
 
 class BadFilter(CallerError):

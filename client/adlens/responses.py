@@ -63,8 +63,10 @@ def cards(response: InferResponse) -> dict[str, ModelCard]:
     return {name: card(response, name, ModelCard) for name in names}
 
 
-def matches(scores: Array, ids: Array) -> list[Match]:
+def matches(scores: Array, ids: Array, *, lowest: float = contract.NO_MATCH) -> list[Match]:
     """What a gallery found for one face: of MATCH_SCORES [T] and MATCH_IDS [T, B], the best first.
+
+    ``lowest`` is the score where there is nothing.
 
     Raises:
         ServerFault: an id is no UTF-8.
@@ -73,7 +75,7 @@ def matches(scores: Array, ids: Array) -> list[Match]:
         return [
             Match(name.tobytes().rstrip(b"\0").decode(), float(score))
             for score, name in zip(scores, ids, strict=True)
-            if score > contract.NO_MATCH
+            if score > lowest
         ]
     except UnicodeDecodeError as error:
         raise ServerFault(f"{contract.MATCH_IDS} holds an id that is no UTF-8 ({error})") from error
