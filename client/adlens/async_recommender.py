@@ -30,13 +30,15 @@ from adlens.front import (
     probe_picture,
     refusals,
 )
-from adlens.jobs import creatives, engagement, faces, offers, personal_ads
+from adlens.influencers import InfluencerAnswer
+from adlens.jobs import creatives, engagement, faces, influencers, offers, personal_ads
 from adlens.jobs.conversation import Answer, Conversation
 from adlens.jobs.engagement import Candidate, Contexts
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike
 from adlens.posts import Context
 from adlens.runs import ask_each_async, ask_many_async
+from adlens.towers import Blocks
 from adlens.transport import AsyncConnection
 
 
@@ -174,6 +176,21 @@ class AsyncRecommender(Front):
             if on_answer:
                 on_answer(answer)
         return EngagementRanking.of(answers)
+
+    async def rank_influencers(
+        self,
+        brand: Blocks,
+        *,
+        name: str = "brand",
+        filter: Filter | None = None,  # noqa: A002
+        followers: influencers.Range = influencers.MICRO,
+        engagement: influencers.Range = influencers.OPEN,
+        count: int = influencers.DEFAULT_COUNT,
+    ) -> InfluencerAnswer:
+        """See ``Recommender.rank_influencers``."""
+        wanted = influencers.Wanted(filter, followers, engagement, count)
+        answer, self._tower = await self._converse(influencers.ask(brand, name, wanted, self._tower))
+        return answer
 
     async def _predict(self, candidate: Candidate) -> EngagementAnswer:
         picture = await asyncio.to_thread(pictures.load, candidate.image)

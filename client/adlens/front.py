@@ -25,6 +25,7 @@ from adlens.galleries.records import Gallery
 from adlens.jobs import creatives, personal_ads, products
 from adlens.jobs.personal_ads import Matches
 from adlens.pictures import Picture
+from adlens.towers import AccountSchema
 from adlens.transport import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Endpoint, InferResponse, Tls
 
 DEFAULT_WORKERS: Final = 8
@@ -82,6 +83,7 @@ class Front(ABC):
         self._outputs = outputs(embedder)
         self._schema: Schema | None = None
         self._known: creatives.Known | None = None
+        self._tower: AccountSchema | None = None
         self._open()
 
     @abstractmethod

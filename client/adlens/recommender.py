@@ -32,13 +32,15 @@ from adlens.front import (
     refusals,
 )
 from adlens.front import DEFAULT_WORKERS as DEFAULT_WORKERS
-from adlens.jobs import creatives, engagement, faces, offers, personal_ads
+from adlens.influencers import InfluencerAnswer
+from adlens.jobs import creatives, engagement, faces, influencers, offers, personal_ads
 from adlens.jobs.conversation import Answer, Conversation
 from adlens.jobs.engagement import Candidate, Contexts
 from adlens.jobs.users import UserTally
 from adlens.pictures import ImageLike
 from adlens.posts import Context
 from adlens.runs import ask_each, ask_many
+from adlens.towers import Blocks
 from adlens.transport import Connection
 
 
@@ -290,6 +292,40 @@ class Recommender(Front):
             if on_answer:
                 on_answer(answer)
         return EngagementRanking.of(answers)
+
+    def rank_influencers(
+        self,
+        brand: Blocks,
+        *,
+        name: str = "brand",
+        filter: Filter | None = None,  # noqa: A002
+        followers: influencers.Range = influencers.MICRO,
+        engagement: influencers.Range = influencers.OPEN,
+        count: int = influencers.DEFAULT_COUNT,
+    ) -> InfluencerAnswer:
+        """Find the influencers that fit a brand best, among those that the server holds.
+
+        Args:
+            brand: the blocks of features of its account, by name: float32 [length] each, as the ranker was
+                trained on. A block that is not known is left out.
+            name: of the brand, in messages and in the answer.
+            filter: which influencers may be found: ``{"category": ["shoes", "fashion"], "language": "en"}``.
+            followers: lowest and highest, None where open; by default those of a micro-influencer. Who has no
+                known number passes only where both are open.
+            engagement: of likes and comments of a post over followers, likewise.
+            count: of influencers at most, 1 to ``contract.RANKED``.
+
+        Raises:
+            BadAccount: the blocks are not those of the ranker.
+            BadFilter: the influencers cannot be chosen like this.
+            BadRequest: ``count`` is not within these.
+            WrongEmbedder: the influencers' vectors were made by another ranker.
+            ServerError: no answer from the server, after retries.
+            UnknownModel: the server does not serve ``rank_influencers``.
+        """
+        wanted = influencers.Wanted(filter, followers, engagement, count)
+        answer, self._tower = self._converse(influencers.ask(brand, name, wanted, self._tower))
+        return answer
 
     def _predict(self, candidate: Candidate) -> EngagementAnswer:
         picture = pictures.load(candidate.image)
