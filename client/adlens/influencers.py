@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adlens.answers import rounded
+
+def _brief(number: float | None) -> float | None:
+    """To six digits, as scores may be small."""
+    return None if number is None else float(f"{number:.6g}")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class InfluentialPost:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {**vars(self), "contribution": rounded(self.contribution)}
+        return {**vars(self), "contribution": _brief(self.contribution)}
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,11 @@ class RankedInfluencer:
         return {
             "id": self.id,
             "rank": self.rank,
-            "score": rounded(self.score),
-            "contributions": {block: rounded(added) for block, added in self.contributions.items()},
-            "shares": {block: rounded(share) for block, share in self.shares.items()},
-            "followers": rounded(self.followers),
-            "engagement": rounded(self.engagement),
+            "score": _brief(self.score),
+            "contributions": {block: _brief(added) for block, added in self.contributions.items()},
+            "shares": {block: _brief(share) for block, share in self.shares.items()},
+            "followers": _brief(self.followers),
+            "engagement": _brief(self.engagement),
             "posts": [post.to_json() for post in self.posts],
         }
 
