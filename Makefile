@@ -22,10 +22,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 models: $(INSTALLED)  ## export what is missing or out of date into model_repository/
 	$(BIN)/python -m export
 
-demo: models  ## products, ads and the version of a picture that converts best, by a real Triton
+demo: models  ## products, ads, the version of a picture that converts best and the picture to post, by a real Triton
 	$(BIN)/python -m export.generated $(DEMO)/pictures
 	$(BIN)/python -m export.generated_ads $(DEMO)/ads
 	$(BIN)/python -m export.generated_creatives $(DEMO)/catalogue --models 8 --seed 77
+	$(BIN)/python -m export.engagement.planted $(DEMO)/posts --count 8 --seed 77
+	echo '{"timestamp": "2026-11-20T18:30:00+01:00", "caption": "New in! #sneakers", "followers": 52000}' > $(DEMO)/post.json
 	PATH=$(BIN):$$PATH ADLENS_GALLERY=$(DEMO)/ads/models/gallery ADLENS_ALTERNATES=$(DEMO)/ads/models/alternates \
 		$(BIN)/python -m server --grpc-port 0 --metrics-port 0 \
 		--model-repository $(DEMO)/ads/models --model-repository ensembles -- sh -exc '\
@@ -34,7 +36,8 @@ demo: models  ## products, ads and the version of a picture that converts best, 
 		adlens ads $(DEMO)/ads/users/*.jpg --customer $(DEMO)/ads/customer.json --out $(DEMO)/ads/out; \
 		adlens alternates build $(DEMO)/catalogue/catalogue.csv; \
 		adlens creative $(DEMO)/catalogue/model-002/0.jpg --campaign-type email --industry fashion --type women \
-			--out $(DEMO)/creatives'
+			--out $(DEMO)/creatives; \
+		adlens engagement $(DEMO)/posts/pictures --context $(DEMO)/post.json --rank --out $(DEMO)/ranking'
 
 serve: models  ## the server on 127.0.0.1:8001, until Ctrl-C
 	$(BIN)/python -m server

@@ -24,6 +24,7 @@ from adlens.galleries.contents import Contents
 from adlens.galleries.files import GalleryFolder
 from adlens.galleries.records import Record
 from export import generated, generated_creatives
+from export.engagement import planted
 from export.generated_ads import CUSTOMER
 from server.launcher import Server
 
@@ -45,6 +46,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "customer.json").write_text(json.dumps(CUSTOMER))
     generated_creatives.write_catalogue(tmp_path / "catalogue", models=2, pictures=2)
     shutil.copy(tmp_path / "catalogue" / "model-000" / "0.jpg", tmp_path / "shoe.jpg")
+    _candidates(tmp_path)
     for embedder, dimension, option in (
         (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER], "ADLENS_GALLERY"),
         (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION, "ADLENS_ALTERNATES"),
@@ -52,6 +54,15 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(option, str(_gallery(tmp_path / option, embedder, dimension).folder))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _candidates(folder: Path) -> None:
+    """Pictures of posts, and what is known of them, as the README has it."""
+    table = planted.write_posts(folder / "posts", 4, "image", 77)
+    (folder / "candidates").mkdir()
+    for number, picture in enumerate(sorted((table.parent / "pictures").iterdir()), 1):
+        shutil.copy(picture, folder / "candidates" / f"{number}.jpg")
+    (folder / "post.json").write_text(blocks("json", "caption")[0])
 
 
 def _gallery(folder: Path, embedder: str, dimension: int) -> GalleryFolder:
@@ -66,8 +77,8 @@ def _gallery(folder: Path, embedder: str, dimension: int) -> GalleryFolder:
 
 def test_the_readme_has_blocks_of_every_kind_tested_here() -> None:
     assert {name for name, _ in BLOCKS} == {"sh", "python", "json"}
-    assert len(blocks("python")) == 4
-    assert len(blocks("json")) == 1
+    assert len(blocks("python")) == 5
+    assert len(blocks("json")) == 2
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -100,7 +111,7 @@ def test_make_knows_its_targets_and_modules_exist(line: str) -> None:
 
 def test_the_request_as_json_is_answered(server: Server, photos: Path) -> None:
     jpeg = (photos / "photo.jpg").read_bytes()
-    request: dict[str, Any] = json.loads(blocks("json")[0])
+    request: dict[str, Any] = json.loads(blocks("json", "model_name")[0])
     request["inputs"][0]["shape"][1] = len(jpeg)
     request["raw_input_contents"] = [base64.b64encode(jpeg).decode()]
     message = json_format.ParseDict(request, service_pb2.ModelInferRequest())
