@@ -78,8 +78,7 @@ def draw_ranking(ranking: EngagementRanking) -> Image.Image:
         RGB; at most the first 60. A picture that cannot be read any longer is shown by its words alone.
     """
     shown = ranking.ranked[:_SHOWN]
-    # The fewest places left empty; of equals, the widest sheet.
-    grid = Grid(min(_COLUMNS, key=lambda columns: (-len(shown) % columns, -columns)), _WORDS)
+    grid = Grid(_columns(len(shown)), _WORDS)
     sheet = tiles.paper(grid.width, _HEADING + grid.height(len(shown)) + MARGIN // 2)
     boxes = grid.places(len(shown), _HEADING)
     thumbnails = [_thumbnail(answer) for answer in shown]
@@ -99,6 +98,12 @@ def draw_ranking(ranking: EngagementRanking) -> Image.Image:
         _bars(overlay, answer, box._replace(y1=box.y2 + 40, y2=box.y2 + 40 + 3 * _ROW))
     evidence = _evidence(ranking.ranked[0], _missing_of_all(ranking)) if shown else ""
     return with_band(overlay.drawn(), ranking.title, evidence, ranking.decided)
+
+
+def _columns(number: int) -> int:
+    """In one row or two, those that leave the fewest places empty; of equals, the most."""
+    widest = _COLUMNS[-1]
+    return widest if number > 2 * widest else min(_COLUMNS, key=lambda columns: (-number % columns, -columns))
 
 
 def _class_above_bar(sheet: Sheet, answer: EngagementAnswer, label: str, box: Box) -> None:
