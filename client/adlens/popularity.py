@@ -40,7 +40,7 @@ _HEADING: Final = 52
 _COLUMNS: Final = range(3, 7)
 _SHOWN: Final = 60
 """Candidates on one sheet."""
-_SECOND_THOUGHTS: Final = "NOT TRAINED ON YOUR DATA: figures mean little"
+_SECOND_THOUGHTS: Final = "NOT TRAINED ON YOUR DATA"
 
 
 def draw(image: ImageLike, answer: EngagementAnswer) -> Image.Image:
@@ -101,7 +101,7 @@ def draw_ranking(ranking: EngagementRanking) -> Image.Image:
 
 
 def _columns(number: int) -> int:
-    """In one row or two, those that leave the fewest places empty; of equals, the most."""
+    """Those that leave the fewest places empty; of equals, the most."""
     widest = _COLUMNS[-1]
     return widest if number > 2 * widest else min(_COLUMNS, key=lambda columns: (-number % columns, -columns))
 
@@ -160,10 +160,10 @@ def _evidence(answer: EngagementAnswer, missing: str) -> str:
     said = [_SECOND_THOUGHTS] if answer.starter else []
     if not answer.signal:
         right, frequent = told_apart(answer.accuracy, answer.majority)
-        said.append(
-            f"right in {right} of posts it had not seen, always saying the most frequent class in {frequent}"
+        figures = (
+            f"right in {right} of posts it had not seen, always saying the most frequent class: {frequent}"
         )
-        return " · ".join(said)
+        return " · ".join([figures, *said])
     said.append(missing)
     if answer.boundaries and not answer.starter:
         said.append(f"high: more than {answer.boundaries[-1]:,.0f} likes and comments")
