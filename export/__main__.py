@@ -40,6 +40,7 @@ from export.embedders import build_embedder, load_dlib
 from export.faces import decode
 from export.graph import Manifest, ParityError, Signature, Weights, write_model
 from export.heads import Recipe
+from export.influencers import describing
 from export.networks import mtcnn
 from export.networks.attributes import AttributeNetwork, digest
 from export.networks.card import Carded
@@ -235,6 +236,17 @@ def _posts(count: int) -> Tensor:
     return posts
 
 
+def build_describe_post(weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``describe_post`` to ``folder``, its weights as for ``describing.load``.
+
+    Raises:
+        ParityError: the graph differs from torch.
+        WeightsError: the weights cannot be had, or are none of VGG16's.
+    """
+    network, source = describing.load(weights)
+    return describing.build(network, source, folder, _creatives()[:2])
+
+
 def _creatives() -> tuple[Tensor, Tensor, Tensor]:
     """PIXELS, PICTURE_SIZE and WANTED for all variants of a full batch of generated products."""
     paths = train_variants.generated_catalogue().paths[: contract.MAX_BATCH]
@@ -319,6 +331,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
         sources += train_conversion.sources()
     if model == contract.ENGAGEMENT_MODEL:
         sources += train_engagement.sources()
+    if model == contract.DESCRIBE_POST:
+        sources += describing.sources()
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -327,7 +341,7 @@ def fingerprint(model: str, weights: str | None = None) -> str:
 def _parse_weights(values: Sequence[str]) -> dict[str, str]:
     pairs = dict(value.partition("=")[::2] for value in values)
     for backbone, what in pairs.items():
-        if backbone not in contract.BACKBONES:
+        if backbone not in (*contract.BACKBONES, contract.DESCRIBE_POST):
             raise click.BadParameter(f"{backbone!r} is no backbone; write resnet50=published or vgg16=FILE")
         if not what:
             raise click.BadParameter(f"{backbone!r} names no weights; write resnet50=published or vgg16=FILE")
@@ -346,6 +360,7 @@ BUILDERS: Final[Mapping[str, Build]] = {
     contract.RENDER_VARIANTS: build_render_variants,
     contract.CONVERSION: build_conversion,
     contract.ENGAGEMENT_MODEL: build_engagement,
+    contract.DESCRIBE_POST: build_describe_post,
 }
 """How each leaf model is built, in order."""
 

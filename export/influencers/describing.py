@@ -12,6 +12,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from adlens import contract
+from export.creative import framing
 from export.creative.framing import frame
 from export.graph import Manifest, Signature, Weights, write_model
 from export.networks.attributes import digest
@@ -52,6 +53,11 @@ def published() -> Path | None:
     """VGG16's published ImageNet weights where they lie in the cache folder; else None."""
     path = cache_folder() / URLS[NAME].file_name
     return path if path.exists() else None
+
+
+def sources() -> list[Path]:
+    """Files on which the graph depends, besides those of all networks."""
+    return [Path(__file__), Path(framing.__file__), *filter(None, [published()])]
 
 
 def load(weights: str | None = None) -> tuple[DescribeNetwork, Weights]:
