@@ -34,7 +34,7 @@ _Shown = Engagement | Ranked
               help="What is known of the posts: a JSON object for all, or JSON lines, an array or CSV with "
                    "one record a picture, which its 'image' names.")  # fmt: skip
 @click.option("--rank", envvar="ADLENS_RANK", is_flag=True,
-              help="They are candidates of one account: show them in order, the best first.")  # fmt: skip
+              help="Take them for candidates of one account: in order, the best first.")  # fmt: skip
 @click.option("--out", envvar="ADLENS_OUT", type=click.Path(path_type=Path), metavar="DIR",
               help="Write each picture with its answer there; with --rank, one sheet of all.")  # fmt: skip
 @options.as_json
