@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-embedding bench-creative clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -70,6 +70,12 @@ bench-gallery: $(INSTALLED)  ## search of 200,000 photos beside numpy, and how a
 	$(BIN)/python -m perf.gallery repository out/gallery
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model-repository out/gallery -- \
 		$(BIN)/python -m perf.gallery measure out/gallery
+
+bench-influencers: models  ## ranking of 100,000 influencers for a brand beside numpy
+	rm -rf out/influencers
+	$(BIN)/python -m perf.influencers repository out/influencers
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model-repository out/influencers -- \
+		$(BIN)/python -m perf.influencers measure out/influencers
 
 bench-embedding: models  ## 64 faces in one request beside the bare network on a batch of 64 chips
 	$(BIN)/python -m export.generated $(DEMO)/pictures

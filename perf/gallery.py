@@ -19,7 +19,7 @@ import platform
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,7 @@ from adlens.filters import Filter
 from adlens.galleries.contents import Contents
 from adlens.galleries.files import FILES, GalleryFolder
 from adlens.galleries.journal import Journal
+from adlens.galleries.kinds import kind_of
 from adlens.galleries.records import Embedding, Record
 from adlens.galleries.served import ServedGallery
 from adlens.transport import Connection, Endpoint
@@ -76,13 +77,59 @@ def random_contents(count: int) -> Contents:
     )
 
 
-def write_repository(folder: Path, photos: int) -> None:
-    """Write a repository that holds a gallery of so many photos, and nothing else."""
-    (folder / MODEL).mkdir(parents=True)
-    shutil.copy(CHECKOUT / "model_repository" / MODEL / "config.pbtxt", folder / MODEL)
-    gallery = GalleryFolder(folder / MODEL)
+def write_repository(folder: Path, contents: Contents) -> None:
+    """Write a repository that holds a gallery of ``contents``, and nothing else."""
+    model = kind_of(contents.embedder).model
+    (folder / model).mkdir(parents=True)
+    shutil.copy(CHECKOUT / "model_repository" / model / "config.pbtxt", folder / model)
+    gallery = GalleryFolder(folder / model)
     with gallery.locked():
-        gallery.publish(random_contents(photos))
+        gallery.publish(contents)
+
+
+def passing(contents: Contents, chosen: Filter) -> NDArray[np.bool_]:
+    """Of each record, whether it passes."""
+    wanted = filters.alternatives(chosen)
+    places = [contents.attributes.index(name) for name in wanted]
+    return np.array(
+        [
+            all(row[n] in values for n, values in zip(places, wanted.values(), strict=True))
+            for row in contents.values
+        ]
+    )
+
+
+def take_turns(ways: Mapping[str, Search], rounds: int, tolerance: float = TOLERANCE) -> dict[str, Any]:
+    """Milliseconds of each way.
+
+    Raises:
+        ClickException: one does not agree with ``numpy``.
+    """
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    expected = ways["numpy"]()
+    for number in range(rounds + 2):
+        for name, search in ways.items():
+            began = time.perf_counter()
+            found = search()
+            elapsed_ms = 1e3 * (time.perf_counter() - began)
+            if not np.allclose(found, expected, atol=tolerance):
+                raise click.ClickException(f"{name} finds others than numpy")
+            if number >= 2:  # the first warm up
+                took[name].append(elapsed_ms)
+    return {
+        name: {"least": round(min(each), 1), "median": round(statistics.median(each), 1)}
+        for name, each in took.items()
+    }
+
+
+def open_search(version: Path) -> onnxruntime.InferenceSession:
+    """The graph of a version, with two threads, as it is served."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        str(version / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )
 
 
 class Ways:
@@ -108,19 +155,8 @@ class Ways:
         self._filled = faces
         self._connection = connection
         self._vectors = contents.vectors
-        wanted = filters.alternatives(chosen)
-        places = [contents.attributes.index(name) for name in wanted]
-        self._passes = np.array(
-            [
-                all(row[n] in values for n, values in zip(places, wanted.values(), strict=True))
-                for row in contents.values
-            ]
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
-        self._session = onnxruntime.InferenceSession(
-            str(version / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._passes = passing(contents, chosen)
+        self._session = open_search(version)
 
     def served(self) -> Vectors:
         """Over gRPC."""
@@ -140,31 +176,9 @@ class Ways:
         return scores[:, : self._filled].reshape(-1, contract.MATCHES)
 
     def measure(self, rounds: int) -> dict[str, Any]:
-        """Milliseconds of each way.
-
-        Raises:
-            ClickException: they do not agree.
-        """
-        ways: dict[str, Search] = {
-            "served": self.served,
-            "onnxruntime": self.onnxruntime,
-            "numpy": self.numpy,
-        }
-        took: dict[str, list[float]] = {name: [] for name in ways}
-        expected = self.numpy()
-        for number in range(rounds + 2):
-            for name, search in ways.items():
-                began = time.perf_counter()
-                found = search()
-                elapsed_ms = 1e3 * (time.perf_counter() - began)
-                if not np.allclose(found, expected, atol=TOLERANCE):
-                    raise click.ClickException(f"{name} finds others than numpy")
-                if number >= 2:  # the first warm up
-                    took[name].append(elapsed_ms)
-        return {
-            name: {"least": round(min(each), 1), "median": round(statistics.median(each), 1)}
-            for name, each in took.items()
-        }
+        """Milliseconds of each way; see ``take_turns``."""
+        ways = {"served": self.served, "onnxruntime": self.onnxruntime, "numpy": self.numpy}
+        return take_turns(ways, rounds)
 
 
 def change(gallery: GalleryFolder, connection: Connection, contents: Contents) -> dict[str, float]:
@@ -219,7 +233,7 @@ def main() -> None:
 @click.option("--photos", type=click.IntRange(1), default=200_000)
 def repository_command(folder: Path, photos: int) -> None:
     """Write the model repository to be served into FOLDER, which must be new."""
-    write_repository(folder, photos)
+    write_repository(folder, random_contents(photos))
 
 
 @main.command("measure")
