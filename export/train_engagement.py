@@ -49,7 +49,7 @@ from export.engagement.story import EngagementStory
 from export.graph import Weights
 from export.weights import PUBLISHED, STARTER, WeightsError, cache_folder, sha256
 
-STARTER_POSTS: Final = 240
+STARTER_POSTS: Final = 400
 STARTER_SCHEDULE: Final = Schedule(views=1)
 """Once is enough to show the way."""
 

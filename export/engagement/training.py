@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,12 +25,12 @@ from export.engagement.calibration import Floats, Scale
 from export.engagement.network import IMAGE, Head, log_loss
 from export.engagement.progress import Progress
 
-RATE: Final = 3e-3
-DECAY: Final = 0.05
-"""AdamW's weight decay (arXiv:1711.05101)."""
-IMAGE_DECAY: Final = 1.0
+RATE: Final = 1e-3
+DECAY: Final = 0.5
+"""AdamW's weight decay (arXiv:1711.05101), of matrices."""
+IMAGE_DECAY: Final = 10.0
 """Of what reads the features, thousands a post."""
-DROP: Final = 0.2
+DROP: Final = 0.5
 """Share of the features left out of each step (N. Srivastava et al., JMLR 15, 2014)."""
 DROP_FIELD: Final = 0.15
 """How often a field of the context is left out."""
@@ -115,10 +115,7 @@ def fit_head(
         ArithmeticError: the loss is no number any longer.
     """
     _start(head, examples, fitting, seed)
-    image = [head.branches[IMAGE].weight] if IMAGE in head.reads else []
-    others = [each for each in head.parameters() if not any(each is one for one in image)]
-    groups = [{"params": image, "weight_decay": IMAGE_DECAY}, {"params": others, "weight_decay": DECAY}]
-    optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=RATE)
+    optimiser = torch.optim.AdamW(_groups(head), lr=RATE)
     progress = Progress(head, optimiser, checkpoint)
     with tqdm(total=epochs, initial=progress.done, desc="head", unit="epoch", disable=None) as bar:
         while progress.done < epochs and progress.since_best < patience:
@@ -181,6 +178,22 @@ def _start(head: Head, examples: Examples, fitting: NDArray[np.bool_], seed: int
     below = np.cumsum(counts)[:-1] / counts.sum()
     low, high = np.log(below / (1 - below)).tolist()
     head.rescale(1.0, low, high)
+
+
+def _groups(head: Head) -> list[dict[str, Any]]:
+    """Parameters by how much they are pulled to 0; thresholds and other biases are not."""
+    first = f"branches.{IMAGE}.weight"
+    decays = {
+        name: IMAGE_DECAY if name == first else DECAY if parameter.ndim > 1 else 0.0
+        for name, parameter in head.named_parameters()
+    }
+    return [
+        {
+            "params": [each for name, each in head.named_parameters() if decays[name] == decay],
+            "weight_decay": decay,
+        }
+        for decay in sorted(set(decays.values()))
+    ]
 
 
 def _moments(examples: Examples, chosen: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
