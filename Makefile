@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-describing clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -90,6 +90,11 @@ bench-creative: models  ## all variants of a picture in one request beside the b
 		$(BIN)/python -m perf.creative out/creatives --threads 1
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model vary_creative -- \
 		$(BIN)/python -m perf.creative out/creatives --threads 2
+
+bench-describing: models  ## describe_posts of pictures in a stream beside the bare VGG16 on squares
+	$(BIN)/python -m export.generated $(DEMO)/pictures
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model describe_posts -- \
+		$(BIN)/python -m perf.describing $(DEMO)/pictures
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
