@@ -166,7 +166,9 @@ def train_starter(configuration: EngagementConfig) -> Path:
         painter = hashlib.sha256("".join(sha256(_file(each)) for each in (planted, scenes)).encode())
         drawn = cache_folder() / "generated" / painter.hexdigest()[:12]
         relation = configuration.reads[0] if len(configuration.reads) == 1 else "both"
-        read, unusable = read_posts(planted.write_posts(drawn / relation, STARTER_POSTS, relation))
+        read, unusable = read_posts(
+            planted.write_posts(drawn / f"{relation}-{STARTER_POSTS}", STARTER_POSTS, relation)
+        )
         found, report = clean(read, Rules(), unusable)
         train(found, report, configuration, STARTER_SCHEDULE, folder, "generated posts", generated=True)
     return folder
