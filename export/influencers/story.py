@@ -1,0 +1,130 @@
+"""A trained ranker on disk: safetensors, with the story of its training in the header.
+
+The story stands beside it again, as ``report.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from export.influencers.networks import BilinearNetwork, NetworkShape
+from export.influencers.ranker import BlockMap, Ranker
+from export.weights import WeightsError, cache_folder
+
+RANKER_FILE: Final = "ranker.safetensors"
+REPORT_FILE: Final = "report.json"
+OURS: Final = "ours"
+SEED_NETWORK: Final = "bilinear"
+_KEY: Final = "adlens"
+
+
+@dataclass(frozen=True)
+class RankerStory:
+    """What a trained ranker says of itself.
+
+    Attributes:
+        kind: ``ours`` or ``bilinear``, the seed's network.
+        trained_on: in words.
+        starter: whether its accounts were generated.
+        shape: what is needed to build it anew.
+        held_out: metrics on brands and influencers that it has not seen, as ``metrics.Evaluation.to_json``.
+    """
+
+    kind: str
+    trained_on: str
+    starter: bool
+    shape: Mapping[str, Any]
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def skill(self) -> float:
+        """2 AUC - 1 on held-out brands, 0 to 1; 0 where accounts were generated, or AUC is not known."""
+        area = self.held_out.get("AUC")
+        return 0.0 if self.starter or area is None else round(max(0.0, 2 * float(area) - 1), 4)
+
+
+def cached_ranker() -> Path:
+    """Folder where training leaves a ranker."""
+    return cache_folder() / "influencers"
+
+
+def shape_of(ranker: Ranker) -> dict[str, Any]:
+    """What ``build`` needs."""
+
+    def sides(maps: torch.nn.ModuleDict) -> dict[str, Any]:
+        return {
+            name: {"values": len(each.centre), "width": each.width, "distribution": each.distribution}
+            for name, each in maps.items()
+            if isinstance(each, BlockMap)
+        }
+
+    return {
+        "brand": sides(ranker.brand_maps),
+        "influencer": sides(ranker.influencer_maps),
+        "shared": list(ranker.shared),
+        "anchors": len(ranker.anchors),
+        "bandwidth": ranker.bandwidth,
+        "crowding": ranker.crowding,
+    }
+
+
+def build(shape: Mapping[str, Any]) -> Ranker:
+    """A ranker of this shape, its buffers to be filled."""
+    brand, influencer = (
+        {name: BlockMap(**each) for name, each in shape[side].items()} for side in ("brand", "influencer")
+    )
+    return Ranker(
+        brand, influencer, tuple(shape["shared"]), shape["anchors"], shape["bandwidth"], shape["crowding"]
+    )
+
+
+def save_ranker(ranker: Ranker | BilinearNetwork, story: RankerStory, folder: Path) -> None:
+    """Leave ``ranker`` and its story in ``folder``; a former one stays whole until the new one is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().contiguous() for name, value in ranker.state_dict().items()}
+    partial = folder / f"partial-{RANKER_FILE}"
+    save_file(state, partial, metadata={_KEY: json.dumps(asdict(story))})
+    partial.rename(folder / RANKER_FILE)
+    (folder / REPORT_FILE).write_text(json.dumps(asdict(story), indent=2) + "\n")
+
+
+def read_story(folder: Path) -> RankerStory:
+    """The story of the ranker in ``folder``.
+
+    Raises:
+        WeightsError: there is none, or it is none of ours.
+    """
+    file = folder / RANKER_FILE
+    try:
+        with safe_open(file, framework="pt") as opened:
+            raw: dict[str, Any] = json.loads(opened.metadata()[_KEY])
+        return RankerStory(**raw)
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{file}: not a ranker of influencers ({error}); train it again") from error
+
+
+def load_ranker(folder: Path) -> tuple[Ranker | BilinearNetwork, RankerStory]:
+    """What ``save_ranker`` left in ``folder``, in evaluation mode.
+
+    Raises:
+        WeightsError: a file is missing, or does not fit.
+    """
+    story = read_story(folder)
+    try:
+        ranker: Ranker | BilinearNetwork
+        if story.kind == OURS:
+            ranker = build(story.shape)
+        else:
+            ranker = BilinearNetwork(NetworkShape.from_json(story.shape))
+        ranker.load_state_dict(load_file(folder / RANKER_FILE))
+    except (RuntimeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{folder / RANKER_FILE} does not fit ({error}): train it again") from error
+    return ranker.eval(), story
