@@ -15,6 +15,7 @@ from adlens.commands.creative import creative
 from adlens.commands.engagement import engagement
 from adlens.commands.gallery import gallery
 from adlens.commands.health import health
+from adlens.commands.influencers import influencers
 from adlens.commands.products import products
 
 
@@ -43,6 +44,7 @@ main.add_command(creative)
 main.add_command(engagement)
 main.add_command(gallery)
 main.add_command(alternates)
+main.add_command(influencers)
 main.add_command(health)
 
 if __name__ == "__main__":

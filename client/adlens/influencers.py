@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 
 def _brief(number: float | None) -> float | None:
     """To six digits, as scores may be small."""
@@ -21,14 +24,14 @@ class InfluentialPost:
     """A past post of an influencer, and what it adds to the score.
 
     Attributes:
-        post: its place among the account's posts, as the accounts file has it.
-        path: of its picture, where there is one; for people.
-        caption: where it is known.
+        line: of the file of the account's posts, from 1.
+        image: its picture as seen from the account's folder; empty where there is none.
+        caption: its beginning.
         contribution: the score less that of the account without this post.
     """
 
-    post: str
-    path: str
+    line: int
+    image: str
     caption: str
     contribution: float
 
@@ -95,6 +98,7 @@ class InfluencerAnswer:
         warnings: what stands against trusting the answer.
         model_versions: weights that answered, by leaf model.
         starter: leaf models that were trained on generated accounts.
+        vector: of the brand, float32 [ACCOUNT_DIMENSION]; its product with an influencer's is the score.
     """
 
     brand: str
@@ -104,9 +108,12 @@ class InfluencerAnswer:
     warnings: tuple[str, ...] = ()
     model_versions: Mapping[str, str] = field(default_factory=dict)
     starter: tuple[str, ...] = ()
+    vector: npt.NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(0, np.float32), compare=False, repr=False
+    )
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """As a JSON object, without the vector."""
         return {
             "brand": self.brand,
             "influencers": [influencer.to_json() for influencer in self.influencers],

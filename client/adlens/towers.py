@@ -95,6 +95,14 @@ class AccountSchema:
         """Of the blocks."""
         return tuple(block.name for block in self.blocks)
 
+    @property
+    def unknown(self) -> Vector:
+        """ACCOUNT of one of whom nothing is known, float32 [MAX_ACCOUNT]."""
+        row = np.zeros(contract.MAX_ACCOUNT, np.float32)
+        for block in self.blocks:
+            row[block.start : block.start + block.length] = np.nan
+        return row
+
     def encode(self, blocks: Blocks, account: str) -> Vector:
         """ACCOUNT of one account, float32 [MAX_ACCOUNT]; NaN where a block is not known.
 
@@ -105,7 +113,7 @@ class AccountSchema:
         Raises:
             BadAccount: a block has another number of numbers, or some that are not finite; or none is known.
         """
-        row = np.zeros(contract.MAX_ACCOUNT, np.float32)
+        row = self.unknown
         found = [self._encode(block, blocks.get(block.name), row, account) for block in self.blocks]
         if not any(found):
             meant = "".join(guess(name, self.names) for name in list(blocks)[:1])
@@ -117,9 +125,7 @@ class AccountSchema:
 
     @staticmethod
     def _encode(block: Block, given: npt.ArrayLike | None, row: Vector, account: str) -> bool:
-        """Write a block into ``row``; whether it is known."""
-        place = slice(block.start, block.start + block.length)
-        row[place] = np.nan
+        """Write a block into ``row``, where it is NaN so far; whether it is known."""
         if given is None:
             return False
         try:
@@ -139,7 +145,7 @@ class AccountSchema:
                 f"{account}: block {block.name!r} has {int((~np.isfinite(values)).sum())} numbers that are "
                 "not finite; leave out a block that is not known"
             )
-        row[place] = values
+        row[block.start : block.start + block.length] = values
         return True
 
     def known(self, row: Vector) -> tuple[str, ...]:

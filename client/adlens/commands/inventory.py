@@ -1,4 +1,4 @@
-"""What ``adlens gallery`` and ``adlens alternates`` have in common: remove, list, stats, and exit codes."""
+"""What commands that change a gallery have in common: remove, list, stats, and exit codes."""
 
 from __future__ import annotations
 
@@ -41,10 +41,17 @@ class Held:
     Attributes:
         gallery: its folder.
         option: that names another.
+        thing: what it holds, in a word.
     """
 
     gallery: GalleryFolder
     option: str
+    thing: str = "photo"
+
+    @property
+    def things(self) -> str:
+        """More than one."""
+        return f"{self.thing}s"
 
 
 def remove(
@@ -53,19 +60,21 @@ def remove(
     """Remove the photos of ``ids`` and of those in ``file``, one a line; exits."""
     wanted = dict.fromkeys([*ids, *filter(None, (line.rstrip("\n") for line in file or ()))])
     if not wanted:
-        raise click.UsageError("name the photos to remove: IDS, or --ids-from FILE")
+        raise click.UsageError(f"name the {held.things} to remove: IDS, or --ids-from FILE")
     gallery = held.gallery
     with exit_codes(), connect(connection) as server:
         known = gallery.paths()
         missing = [id_ for id_ in wanted if id_ not in known]
         removed = ServedGallery(gallery, server).forget(wanted.keys())
         left = gallery.manifest().photos
-        found = {"gallery": str(gallery.folder), "removed": removed, "missing": missing, "photos": left}
+        found = {"gallery": str(gallery.folder), "removed": removed, "missing": missing, held.things: left}
         click.echo(
-            json.dumps(found) if as_json else f"{gallery.folder}: {removed} removed, {left} photos left"
+            json.dumps(found)
+            if as_json
+            else f"{gallery.folder}: {removed} removed, {left} {held.things} left"
         )
     for id_ in missing:
-        click.echo(f"error: no photo '{id_}' in {gallery.folder}", err=True)
+        click.echo(f"error: no {held.thing} '{id_}' in {gallery.folder}", err=True)
     sys.exit(SOME_FAILED if missing else 0)
 
 
@@ -93,7 +102,7 @@ def describe(held: Held, connection: dict[str, Any], *, as_json: bool) -> None:
         found: dict[str, Any] = {
             "gallery": str(gallery.folder),
             "version": int(version.name),
-            "photos": len(contents.ids),
+            held.things: len(contents.ids),
             "bytes": sum(file.stat().st_size for file in version.iterdir()),
             "embedder": contents.embedder,
             "embedder_weights": contents.embedder_weights,
@@ -104,14 +113,14 @@ def describe(held: Held, connection: dict[str, Any], *, as_json: bool) -> None:
                 for column, name in enumerate(contents.attributes)
             },
         }
-    click.echo(json.dumps(found, ensure_ascii=False) if as_json else _words(found))
+    click.echo(json.dumps(found, ensure_ascii=False) if as_json else _words(found, held.things))
 
 
-def _words(found: dict[str, Any]) -> str:
+def _words(found: dict[str, Any], things: str) -> str:
     served = "served" if found["served"] else "not served"
     weights = f", weights {found['embedder_weights']}" if found["embedder_weights"] else ""
     lines = [
-        f"{found['gallery']}: {found['photos']} photos, version {found['version']}, {found['bytes']} bytes",
+        f"{found['gallery']}: {found[things]} {things}, version {found['version']}, {found['bytes']} bytes",
         f"  vectors by {found['embedder']}{weights}; {served} by {found['url']}",
     ]
     for name, values in found["attributes"].items():

@@ -63,6 +63,10 @@ alternates = click.option("--alternates", "folder", envvar="ADLENS_ALTERNATES",
                           type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
                           help="Folder of the alternates.  [default: that of this checkout]")  # fmt: skip
 
+influencers = click.option("--influencers", "folder", envvar="ADLENS_INFLUENCERS",
+                           type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                           help="Folder of the influencers.  [default: that of this checkout]")  # fmt: skip
+
 
 def gallery_folder(folder: Path | None, embedder: str) -> GalleryFolder:
     """What ``--gallery`` names, or stands for."""
@@ -73,3 +77,8 @@ def gallery_folder(folder: Path | None, embedder: str) -> GalleryFolder:
 def alternates_folder(folder: Path | None) -> GalleryFolder:
     """What ``--alternates`` names, or stands for."""
     return GalleryFolder(folder or Path("model_repository", contract.ALTERNATES))
+
+
+def influencers_folder(folder: Path | None) -> GalleryFolder:
+    """What ``--influencers`` names, or stands for."""
+    return GalleryFolder(folder or Path("model_repository", contract.INFLUENCERS))

@@ -26,6 +26,8 @@ SWAP_TIMEOUT_S: Final = 60.0
 """Given to the server to load a new version; on two cores 200,000 photos take a second."""
 _POLL_S: Final = 0.05
 _CARD_TIMEOUT_S: Final = 5.0
+_OPEN: Final = (-np.inf, np.inf)
+"""A range within which everything is."""
 
 
 class ServedGallery:
@@ -84,11 +86,11 @@ class ServedGallery:
         """See ``Gallery.search``.
 
         Raises:
-            BadRequest: ``k`` is not within 1 to MATCHES.
+            BadRequest: ``k`` is not within 1 to what the server finds.
         """
-        if not 0 < k <= contract.MATCHES:
-            raise BadRequest(f"k {k}; the server finds 1 to {contract.MATCHES} photos")
         kind = kind_of(self.folder.manifest().embedder)
+        if not 0 < k <= kind.found:
+            raise BadRequest(f"k {k}; the server finds 1 to {kind.found} photos")
         rows = contract.MAX_BATCH * (kind.slots or 1)
         parts = [
             self._search(kind, vectors[row : row + rows], filter) for row in range(0, len(vectors), rows)
@@ -107,9 +109,10 @@ class ServedGallery:
         queries.reshape(-1, dimension)[:count] = vectors
         answer = self._infer(kind, queries, np.repeat(filters.encode(filter), batch, axis=0))
         filters.check(filter, _card(answer).attributes)
-        scores = answer[kind.scores].reshape(-1, contract.MATCHES)[:count]
-        ids = answer[kind.ids].reshape(-1, contract.MATCHES, contract.ID_BYTES)[:count]
-        return [responses.matches(*row) for row in zip(scores, ids, strict=True)]
+        scores = answer[kind.scores].reshape(-1, kind.found)[:count]
+        ids = answer[kind.ids].reshape(-1, kind.found, contract.ID_BYTES)[:count]
+        rows = zip(scores, ids, strict=True)
+        return [responses.matches(*row, lowest=kind.no_score) for row in rows]
 
     def publish(self, contents: Contents) -> Callable[[], None]:
         """Write ``contents`` as the next version; to be called while the folder is locked.
@@ -175,6 +178,8 @@ class ServedGallery:
         inputs: dict[str, npt.NDArray[Any]] = {kind.embedding: queries, contract.FILTER: filter_}
         if kind.count is not None:
             inputs[kind.count] = np.full((len(queries), 1), kind.slots, np.int32)
+        if kind.ranges is not None:
+            inputs[kind.ranges] = np.tile(np.array(_OPEN, np.float32), (len(queries), kind.width, 1))
         return self._connection.infer(kind.model, inputs, **options).outputs
 
 

@@ -183,6 +183,7 @@ def interpret(
         warnings=tuple(_warnings(tower, gallery, schema, wanted, known, ignored, passing)),
         model_versions={card.model: card.weights for card in (tower, gallery)},
         starter=(tower.model,) if tower.starter else (),
+        vector=output(response, contract.ACCOUNT_VECTOR, (contract.ACCOUNT_DIMENSION,)),
     )
 
 

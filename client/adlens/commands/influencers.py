@@ -1,0 +1,305 @@
+"""``adlens influencers``: those that the server holds, and which of them fit a brand.
+
+A change is taken up by a running server within a second or two, without a failed request; the command
+ends when that has happened and what was before is wiped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+from tqdm import tqdm
+
+from adlens import contract
+from adlens.answers import Failure
+from adlens.commands import SERVER_FAILED, SOME_FAILED, inventory, options
+from adlens.commands.inventory import Held, connect, exit_codes
+from adlens.described import DescribedAccount, DescribedFolder
+from adlens.errors import CorruptGallery, InvalidConfiguration
+from adlens.filters import Filter
+from adlens.galleries.contents import Contents
+from adlens.galleries.records import AccountRecord
+from adlens.galleries.served import ServedGallery
+from adlens.influencers import InfluencerAnswer
+from adlens.jobs.influencers import DEFAULT_COUNT, MICRO, Range
+from adlens.ranking_table import table
+from adlens.recommender import Recommender
+from adlens.recruiting import Recruiter, find
+
+_Command = Callable[..., Any]
+_MICRO: Final = ":".join(f"{number:g}" for number in MICRO if number is not None)
+_POSTS: Final = 3
+
+
+def _influencers_options(command: _Command) -> _Command:
+    """Which gallery, and which server searches it."""
+    return options.influencers(options.connecting(command))
+
+
+def _held(folder: Path | None) -> Held:
+    return Held(options.influencers_folder(folder), "--influencers", "influencer")
+
+
+_accounts = click.argument("accounts", type=click.Path(path_type=Path, exists=True, file_okay=False))
+
+
+@click.group()
+def influencers() -> None:
+    """Rank influencers for a brand; build, change and look at those that the server holds."""
+
+
+@influencers.command()
+@_accounts
+@options.as_json
+@_influencers_options
+def build(**given: Any) -> None:  # noqa: ANN401
+    """Make the accounts of ACCOUNTS the influencers, in place of those before.
+
+    ACCOUNTS is a folder of described accounts (adlens.describing); brands among them are passed over. No post
+    is stored. Category and language become attributes.
+    """
+    _recruit(keep=False, **given)
+
+
+@influencers.command()
+@_accounts
+@options.as_json
+@_influencers_options
+def add(**given: Any) -> None:  # noqa: ANN401
+    """Add the accounts of ACCOUNTS, which is as for build; each takes the place of one with its id."""
+    _recruit(keep=True, **given)
+
+
+def _recruit(
+    *, keep: bool, accounts: Path, as_json: bool, folder: Path | None, connection: dict[str, Any]
+) -> None:
+    held, failures = _held(folder), []
+    gallery = held.gallery
+    with exit_codes(), connect(connection) as server:
+        if not gallery.folder.is_dir():  # one made here would be searched by no server
+            raise InvalidConfiguration(f"{gallery.folder} is no gallery; name its folder with {held.option}")
+        recruiter = Recruiter(server)
+        if recruiter.card.starter:
+            said = (
+                f"{recruiter.card.model} was trained on generated accounts: who is found later does not fit"
+            )
+            click.echo(f"warning: {said}; to have that, train it first, and then build this anew", err=True)
+        gallery.ensure(recruiter.name, recruiter.dimension)
+        with gallery.locked():
+            before, records = _before(held, keep=keep), []
+            for each in recruiter.recruit(_bar(DescribedFolder(accounts).read())):
+                if isinstance(each, AccountRecord):
+                    records.append(each)
+                else:
+                    failures.append(each)
+                    _complain(each, as_json=as_json)
+            if records:
+                contents = before.with_records(records, recruiter.card.weights, replace_ids=True)
+                ServedGallery(gallery, server).publish(contents)()
+                found = {"gallery": str(gallery.folder), "added": len(records)}
+                found[held.things] = len(contents.ids)
+                words = f"{gallery.folder}: {len(records)} influencers added, {len(contents.ids)} in all"
+                click.echo(json.dumps(found) if as_json else words)
+            elif not failures:
+                raise InvalidConfiguration(f"{accounts} has no influencer in it; describe accounts into it")
+    if any(failure.server for failure in failures):
+        sys.exit(SERVER_FAILED)
+    sys.exit(SOME_FAILED if failures else 0)
+
+
+def _bar(accounts: Iterable[DescribedAccount]) -> Iterable[DescribedAccount]:
+    """With a bar on standard error, where that is a terminal."""
+    return tqdm(accounts, unit=" accounts", disable=None, leave=False)
+
+
+def _complain(failure: Failure, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(failure.to_json(), ensure_ascii=False))
+    click.echo(f"error: {failure}", err=True)
+
+
+def _before(held: Held, *, keep: bool) -> Contents:
+    """The contents that influencers are added to."""
+    try:
+        if keep:
+            return held.gallery.read()
+    except CorruptGallery as error:
+        raise InvalidConfiguration(f"{error}; build it anew") from error
+    return Contents.empty(contract.INFLUENCER_TOWER, contract.ACCOUNT_DIMENSION)
+
+
+@influencers.command()
+@click.argument("ids", nargs=-1)
+@inventory.ids_from
+@inventory.as_one_json
+@_influencers_options
+def remove(
+    ids: tuple[str, ...],
+    ids_from: IO[str] | None,
+    as_json: bool,
+    folder: Path | None,
+    connection: dict[str, Any],
+) -> None:
+    """Remove the influencers of these IDS for good: afterwards they are in no file of the gallery."""
+    inventory.remove(_held(folder), connection, ids, ids_from, as_json=as_json)
+
+
+@influencers.command("list")
+@inventory.pairs
+@options.as_json
+@_influencers_options
+def list_(pairs: tuple[str, ...], as_json: bool, folder: Path | None, connection: dict[str, Any]) -> None:
+    """Show ids and attributes of the influencers."""
+    inventory.show(_held(folder), pairs, as_json=as_json)
+
+
+@influencers.command()
+@inventory.as_one_json
+@_influencers_options
+def stats(as_json: bool, folder: Path | None, connection: dict[str, Any]) -> None:
+    """Show how many influencers there are, of which attributes, and whether a server searches them."""
+    inventory.describe(_held(folder), connection, as_json=as_json)
+
+
+def _bounds(ctx: click.Context, param: click.Parameter, value: str) -> Range:
+    """LOW:HIGH, either of which may be left out."""
+    low, colon, high = value.partition(":")
+    try:
+        found = (float(low) if low.strip() else None, float(high) if high.strip() else None)
+    except ValueError:
+        colon = ""
+    if not colon:
+        said = f"{value!r} is no range; write LOW:HIGH, such as 5000:100000, or 5000: without an end"
+        raise click.BadParameter(said, ctx, param)
+    return found
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What ``rank`` is asked for, but for the brand."""
+
+    category: tuple[str, ...]
+    language: tuple[str, ...]
+    followers: Range
+    min_engagement: float | None
+    count: int
+    posts: int
+
+    @property
+    def filter(self) -> Filter:
+        """By attributes."""
+        chosen = {"category": self.category, "language": self.language}
+        return {name: values for name, values in chosen.items() if values}
+
+
+@influencers.command()
+@click.argument("brand")
+@click.option(
+    "--accounts",
+    envvar="ADLENS_ACCOUNTS",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of described accounts: the brand's, and influencers' whose posts are to be told.",
+)
+@click.option(
+    "--category",
+    envvar="ADLENS_CATEGORY",
+    multiple=True,
+    metavar="NAME",
+    help="Only influencers of this category, or of one of several.",
+)
+@click.option(
+    "--language",
+    envvar="ADLENS_LANGUAGE",
+    multiple=True,
+    metavar="NAME",
+    help="Only influencers who write in it, or in one of several.",
+)
+@click.option(
+    "--followers",
+    envvar="ADLENS_FOLLOWERS",
+    callback=_bounds,
+    default="5000:100000",
+    show_default=True,
+    metavar="LOW:HIGH",
+    help="Only influencers with so many; : for any.",
+)
+@click.option(
+    "--min-engagement",
+    envvar="ADLENS_MIN_ENGAGEMENT",
+    type=float,
+    metavar="X",
+    help="Only where likes and comments of a post are this share of followers, such as 0.02.",
+)
+@click.option(
+    "--count",
+    envvar="ADLENS_COUNT",
+    type=click.IntRange(1, contract.RANKED),
+    show_default=True,
+    default=DEFAULT_COUNT,
+    metavar="N",
+    help="Influencers shown.",
+)
+@click.option(
+    "--posts",
+    envvar="ADLENS_POSTS",
+    type=click.IntRange(0),
+    show_default=True,
+    default=_POSTS,
+    metavar="N",
+    help="Posts of each that are told as reasons; 0 for none.",
+)
+@inventory.as_one_json
+@options.connecting
+def rank(brand: str, accounts: Path, as_json: bool, connection: dict[str, Any], **chosen: Any) -> None:  # noqa: ANN401
+    """Rank the influencers that the server holds for BRAND, an account of --accounts.
+
+    Blocks of features are told with their share in what speaks for an influencer, below 0 where they speak
+    against it; posts with what they add to the score.
+    """
+    with exit_codes():
+        answer = _ranked(brand, DescribedFolder(accounts), _Chosen(**chosen), connection)
+    if as_json:
+        click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        return
+    for line in table(answer):
+        click.echo(line)
+    for warning in answer.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _ranked(
+    brand: str, described: DescribedFolder, chosen: _Chosen, connection: dict[str, Any]
+) -> InfluencerAnswer:
+    """The answer, with posts where they are asked for.
+
+    Raises:
+        InvalidConfiguration: the brand is none of the accounts.
+        AdlensError: as ``Recommender.rank_influencers``.
+    """
+    account = find(described.read(), {brand}).get(brand)
+    if account is None:
+        raise InvalidConfiguration(
+            f"{described.folder} has no account {brand!r}; describe it into that folder"
+        )
+    with Recommender(**connection) as front:
+        answer = front.rank_influencers(
+            account.vectors,
+            name=brand,
+            filter=chosen.filter,
+            followers=chosen.followers,
+            engagement=(chosen.min_engagement, None),
+            count=chosen.count,
+        )
+    if not (chosen.posts and answer.influencers):
+        return answer
+    with connect(connection) as server:
+        known = find(described.read(), {each.id for each in answer.influencers})
+        return Recruiter(server).with_posts(answer, known, chosen.posts)

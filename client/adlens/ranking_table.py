@@ -1,0 +1,56 @@
+"""A ranking of influencers as a table for a terminal: who, how well, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from adlens.answers import percent
+from adlens.influencers import InfluencerAnswer, InfluentialPost, RankedInfluencer
+
+_HEADER: Final = ("rank", "influencer", "score", "followers", "engagement", "why")
+_LEFT: Final = frozenset({"influencer", "why"})
+_CAPTION: Final = 48
+"""Characters of a caption that are shown."""
+
+
+def table(answer: InfluencerAnswer) -> Iterator[str]:
+    """Its lines; below each influencer, the posts that are told as reasons."""
+    shown, passing = len(answer.influencers), answer.passing
+    yield f"{answer.brand}: {shown} of {passing} influencer{'' if passing == 1 else 's'} that may be found"
+    if not shown:
+        return
+    rows = [_cells(influencer) for influencer in answer.influencers]
+    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
+    yield _line(_HEADER, widths)
+    for influencer, row in zip(answer.influencers, rows, strict=True):
+        yield _line(row, widths)
+        for post in influencer.posts:
+            yield f"{' ' * (widths[0] + 2)}{_post(post)}"
+
+
+def _cells(influencer: RankedInfluencer) -> tuple[str, ...]:
+    shares = sorted(influencer.shares.items(), key=lambda share: -share[1])
+    return (
+        str(influencer.rank),
+        influencer.id,
+        f"{influencer.score:.4g}",
+        "?" if influencer.followers is None else f"{influencer.followers:,.0f}",
+        "?" if influencer.engagement is None else percent(influencer.engagement, 1),
+        ", ".join(f"{block} {percent(share)}" for block, share in shares),
+    )
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    padded = (
+        cell.ljust(width) if name in _LEFT else cell.rjust(width)
+        for name, cell, width in zip(_HEADER, cells, widths, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _post(post: InfluentialPost) -> str:
+    caption = " ".join(post.caption.split())
+    short = caption if len(caption) <= _CAPTION else f"{caption[: _CAPTION - 3]}..."
+    said = f' "{short}"' if short else ""
+    return f"{post.contribution:+.3g}  {post.image or f'post {post.line}'}{said}"
