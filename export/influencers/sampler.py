@@ -1,5 +1,4 @@
-"""K-buckets sampling: lists of K influencers of a brand, one from each of K buckets, to learn their order
-from.
+"""K-buckets sampling: lists of K influencers of a brand, one from each of K buckets, to learn from.
 
 K - 1 buckets hold the brand's positives, parted by competence, from the highest; the last holds its negatives
 (Gan et al., "Seeking Micro-influencers for Brand Promotion", ACM Multimedia 2019; K = 4 did best there). A
@@ -27,7 +26,7 @@ BUCKETS: str = "buckets"
 
 @dataclass(frozen=True)
 class Lists:
-    """Training lists: rows of ``brands``, columns of ``influencers`` [lists, K], and labels that sum up to 1."""
+    """Rows of brands [lists], columns of influencers [lists, K], and labels [lists, K] that sum up to 1."""
 
     brands: NDArray[np.int64]
     influencers: NDArray[np.int64]
@@ -67,8 +66,7 @@ class KBucketsSampler:
         self._negatives = [np.flatnonzero(~positive[brand]) for brand in self.brands]
 
     def buckets(self, brand: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
-        """K - 1 buckets of the positives of ``self.brands[brand]``, from the most competent; then the
-        negatives.
+        """K - 1 buckets of positives of ``self.brands[brand]``, from the most competent; then negatives.
 
         As equal in size as can be, the first the larger; equal competence is parted at random.
         """

@@ -1,4 +1,4 @@
-"""Training of the published network on lists, with checkpoints: a run that was killed goes on where it ended."""
+"""Training of the published network on lists, with checkpoints: a killed run goes on where it ended."""
 
 from __future__ import annotations
 
@@ -164,8 +164,7 @@ def score_network(network: BilinearNetwork, brands: Blocks, influencers: Blocks)
         ("influencer", network.shape.influencer, influencers),
     ):
         if not set(known) & set(blocks):
-            raise DatasetError(f"{side}: none of the blocks {', '.join(known)} is there, only {',
-            '.join(blocks)}")
+            raise DatasetError(f"{side}: none of the blocks {', '.join(known)} is there: {', '.join(blocks)}")
         for name, values in known.items():
             if name in blocks and blocks[name].shape[1] != values:
                 raise DatasetError(
