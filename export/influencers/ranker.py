@@ -153,7 +153,7 @@ class Ranker(nn.Module):
     def influencer(self, blocks: Mapping[str, Tensor]) -> Tensor:
         """Vectors of influencers, as ``brand`` gives those of brands."""
         features, _ = self.describe(INFLUENCER_SIDE, blocks)
-        likeness = self.anchors.new_zeros(len(next(iter(features.values()))), 1)
+        likeness = self.anchors.new_zeros(next(iter(features.values())).shape[0], 1)
         for place, block in enumerate(self.shared):
             likeness = likeness + self.weights[place] * (features[block] @ self.anchors_of(block).T)
         crowd = torch.logsumexp(SHARPNESS * likeness, dim=1, keepdim=True) / SHARPNESS
