@@ -184,7 +184,7 @@ def competence(brand: Account, unused: Unused) -> dict[str, float]:
         unused: takes what cannot be used.
 
     Returns:
-        By the name that is mentioned, in lower case; 0 where the engagement of none of its posts is known.
+        By the name that is mentioned, in lower case; NaN where the engagement of none of the posts is known.
 
     Raises:
         InvalidConfiguration: its followers are not known, or its posts cannot be read.
@@ -200,7 +200,9 @@ def competence(brand: Account, unused: Unused) -> dict[str, float]:
         for name in post.mentions:
             totals[name] += post.engagement if known else 0
             times[name] += known
-    return {name: totals[name] / max(times[name], 1) / brand.followers for name in times}
+    return {
+        name: totals[name] / count / brand.followers if count else math.nan for name, count in times.items()
+    }
 
 
 def mentions(caption: str) -> frozenset[str]:
