@@ -57,7 +57,7 @@ class BlockEmbedding(nn.Module):
         self.centre: Tensor
         self.scale: Tensor
         self.register_buffer("centre", torch.zeros(values))
-        self.register_buffer("scale", torch.ones(values))
+        self.register_buffer("scale", torch.ones(1))
         self.picture = values >= PICTURE
         layers: list[nn.Module] = []
         if self.picture:

@@ -148,8 +148,9 @@ def build_network(pairs: Pairs, fusion: str) -> BilinearNetwork:
             embedding = side.embeddings[name]
             if isinstance(embedding, BlockEmbedding) and values.shape[1] < PICTURE:
                 embedding.centre.copy_(torch.from_numpy(known_mean(values)))
-                spread = np.sqrt(known_mean(np.square(finite(values) - known_mean(values))))
-                embedding.scale.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
+                # One scale a block: values that are hardly ever there would be blown up by their own.
+                spread = float(np.sqrt(known_mean(np.square(finite(values) - known_mean(values))).mean()))
+                embedding.scale.fill_(spread or 1.0)
     return network
 
 

@@ -1,0 +1,102 @@
+"""Brands and influencers with planted relevance, where the best ranking is known.
+
+Each account has a hidden taste, a direction; a brand went with the influencers whose taste is nearest to its
+own, and the nearer, the more competent. What is seen of an account are its posts, in two ways: ``topics``,
+shares of twelve topics, and ``text``, vectors. Both tell of the taste through fixed maps, with noise. A post
+that engages people tells more of its account than one that does not: a history that is pooled by engagement
+is clearer than a plain mean (``topics_plain``, ``text_plain``). ``picture`` is seen of brands alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.influencers.blocks import PLAIN, Pairs
+
+SEED: Final = 20
+TASTES: Final = 8
+"""Dimensions of a taste."""
+TOPICS: Final = 12
+TEXT: Final = 24
+PICTURE: Final = 48
+POSTS: Final = 20
+"""Of an account."""
+COMPETENCE: Final = (3e-5, 0.273)
+"""Lowest and highest, as found on the published data."""
+CATEGORIES: Final = 6
+_NOISE: Final = 1.0
+"""Standard deviation of a post of mean engagement around its account, in that of tastes."""
+
+Array = NDArray[np.float64]
+
+
+def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int = SEED) -> Pairs:
+    """Accounts and pairs.
+
+    Args:
+        brands: how many.
+        influencers: how many.
+        each: influencers of a brand, at most ``influencers - 1``.
+        seed: of all that is drawn. Other seeds have other tastes, seen through the same maps.
+    """
+    random = np.random.default_rng(seed)
+    maps = np.random.default_rng(0)
+    to_topics, to_picture = (maps.normal(size=(TASTES, wide)) for wide in (TOPICS, PICTURE))
+    to_text = {side: maps.normal(size=(TASTES, TEXT)) for side in ("brand", "influencer")}
+    centres = _directions(maps, CATEGORIES)
+    kind = random.integers(0, CATEGORIES, brands)
+    mine = _unit(0.6 * centres[kind] + _directions(random, brands))
+    theirs = _directions(random, influencers)
+    theirs[: influencers // 2] = _unit(
+        theirs[: influencers // 2] + 0.6 * centres[random.integers(0, CATEGORIES, influencers // 2)]
+    )
+    likeness = mine @ theirs.T
+    labels = np.zeros((brands, influencers), np.float32)
+    for brand, row in enumerate(likeness):
+        nearest = np.argsort(-row)[:each]
+        labels[brand, nearest] = _competence(row[nearest])
+    seen: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for side, tastes in (("brand", mine), ("influencer", theirs)):
+        weighted, plain = _histories(tastes, random)
+        seen[side] = {}
+        for suffix, told in (("", weighted), (PLAIN, plain)):
+            seen[side]["topics" + suffix] = _shares(told @ to_topics)
+            seen[side]["text" + suffix] = (told @ to_text[side]).astype(np.float32)
+    seen["brand"]["picture"] = np.maximum(mine @ to_picture, 0).astype(np.float32)
+    return Pairs(f"planted {seed}", seen["brand"], seen["influencer"], labels, kind)
+
+
+def _histories(tastes: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    """What posts tell of an account's taste, pooled by engagement and plainly, [accounts, TASTES].
+
+    The noise of a post has a variance that goes with one over its engagement.
+    """
+    engagement = random.lognormal(0.0, 1.0, (len(tastes), POSTS, 1))
+    noise = random.normal(size=(len(tastes), POSTS, TASTES)) * _NOISE / np.sqrt(engagement * TASTES)
+    posts = tastes[:, None] + noise
+    return np.asarray((posts * engagement).sum(1) / engagement.sum(1)), np.asarray(posts.mean(1))
+
+
+def _competence(likeness: Array) -> Array:
+    """From the lowest to the highest, evenly by its logarithm, in the order of ``likeness``."""
+    span = likeness.max() - likeness.min()
+    share = (likeness - likeness.min()) / span if span > 0 else np.ones_like(likeness)
+    low, high = np.log(COMPETENCE)
+    return np.asarray(np.exp(low + share * (high - low)))
+
+
+def _shares(values: Array) -> NDArray[np.float32]:
+    """Softmax of each row."""
+    exps = np.exp(values - values.max(1, keepdims=True))
+    return np.asarray(exps / exps.sum(1, keepdims=True), np.float32)
+
+
+def _directions(random: np.random.Generator, count: int) -> Array:
+    return _unit(random.normal(size=(count, TASTES)))
+
+
+def _unit(values: Array) -> Array:
+    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
