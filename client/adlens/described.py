@@ -29,6 +29,8 @@ from adlens.history import Pool
 
 PART: Final = 32
 """Accounts of a part: some 20 MiB in memory, with what pictures show."""
+PLAIN: Final = "_plain"
+"""Ends the name of a block in which all posts weigh 1, beside the one in which they do not."""
 _SETTINGS, _JOURNAL, _CHECKPOINT, _LOCK = "blocks.json", ".journal", ".checkpoint.npz", ".lock"
 _NOTHING: Final = 1e-6
 """Of all weights, what is none but for rounding."""
@@ -94,12 +96,13 @@ class DescribedAccount:
         return {name: self._without(name, vector, post) for name, vector in self.vectors.items()}
 
     def _without(self, name: str, vector: Vector, post: DescribedPost) -> Vector:
-        its, rest = post.vectors[name], self.weights[name] - post.weight
+        its, weight = post.vectors[name.removesuffix(PLAIN)], 1.0 if name.endswith(PLAIN) else post.weight
+        rest = self.weights[name] - weight
         if np.isnan(its).any():
             return vector
         if rest <= _NOTHING * self.weights[name]:
             return np.full_like(vector, np.nan)
-        return ((self.weights[name] * vector - post.weight * its) / rest).astype(np.float32)
+        return ((self.weights[name] * vector - weight * its) / rest).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the vectors; what is not known is null."""
@@ -124,7 +127,7 @@ class Checkpoint:
         stamp: of the file of its posts.
         seen: pictures that were answered for, or could not be described.
         described: of them, those that are in the pool.
-        pool: of the others' features.
+        pools: of the others' features, by the name of the block.
         kept: features of those of them that are among the heaviest, by line.
     """
 
@@ -132,7 +135,7 @@ class Checkpoint:
     stamp: str
     seen: int
     described: int
-    pool: Pool
+    pools: dict[str, Pool]
     kept: dict[int, Vector] = field(default_factory=dict)
 
 
@@ -253,22 +256,24 @@ class DescribedFolder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Note how far an account has come, in place of what was noted before."""
-        pool = checkpoint.pool
-        about = [checkpoint.id, checkpoint.stamp, checkpoint.seen, checkpoint.described, pool.weight]
+        weights = {name: pool.weight for name, pool in checkpoint.pools.items()}
+        about = [checkpoint.id, checkpoint.stamp, checkpoint.seen, checkpoint.described, weights]
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        kept = {f"kept_{line}": vector for line, vector in checkpoint.kept.items()}
-        _write(self.folder / _CHECKPOINT, lambda file: np.savez(file, about=text, sum=pool.sum, **kept))
+        arrays: dict[str, Any] = {f"sum_{name}": pool.sum for name, pool in checkpoint.pools.items()}
+        arrays |= {f"kept_{line}": vector for line, vector in checkpoint.kept.items()}
+        _write(self.folder / _CHECKPOINT, lambda file: np.savez(file, about=text, **arrays))
 
     def checkpoint(self) -> Checkpoint | None:
         """What was noted last; None where nothing was."""
         try:
             with np.load(self.folder / _CHECKPOINT, allow_pickle=False) as file:
-                id_, stamp, seen, described, weight = json.loads(file["about"].tobytes())
-                pool = Pool(0)
-                pool.sum, pool.weight = file["sum"], weight
+                id_, stamp, seen, described, weights = json.loads(file["about"].tobytes())
+                pools = {name: Pool(0) for name in weights}
+                for name, pool in pools.items():
+                    pool.sum, pool.weight = file[f"sum_{name}"], weights[name]
                 lines = [int(name[5:]) for name in file.files if name.startswith("kept_")]
                 kept = {line: file[f"kept_{line}"] for line in lines}
-                return Checkpoint(id_, stamp, seen, described, pool, kept)
+                return Checkpoint(id_, stamp, seen, described, pools, kept)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # most often there is none
             return None
 

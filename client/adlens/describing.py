@@ -2,8 +2,9 @@
 
 Pictures of all accounts go to ``describe_posts`` in one stream with many in flight, are pooled as answers
 come, and are not kept: memory does not grow with the number of posts. Blocks are ``PICTURES`` and, where word
-vectors are given, ``WORDS``. A picture that cannot be read costs that picture alone. An account of which the
-server fails a picture is left for the next run, which goes on where this one stopped.
+vectors are given, ``WORDS``; where it is wanted, each once more as the plain mean. A picture that cannot be
+read costs that picture alone. An account of which the server fails a picture is left for the next run, which
+goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from adlens import contract, pictures
 from adlens.accounts import POSTS, Account, AccountPost, Unused
 from adlens.answers import Failure
 from adlens.contract import ModelCard
-from adlens.described import Checkpoint, DescribedAccount, DescribedFolder, DescribedPost
+from adlens.described import PLAIN, Checkpoint, DescribedAccount, DescribedFolder, DescribedPost
 from adlens.errors import NotSent, WrongEmbedder
 from adlens.galleries.journal import stamp
 from adlens.history import Pool, Weighting
@@ -114,7 +115,7 @@ class _Gathering:
     account: Account
     stamp: str
     checkpoint: Checkpoint
-    words: Pool
+    words: dict[str, Pool]
     skip: int
     posts: int = 0
     engagement: float = math.nan
@@ -129,10 +130,10 @@ class _Gathering:
         """Whether nothing more will come."""
         return self.read and self.checkpoint.seen >= self.sent
 
-    def result(self, *, words: bool) -> DescribedAccount:
+    def result(self) -> DescribedAccount:
         """What has come of it."""
         about, seen = self.account, self.checkpoint
-        pools = {PICTURES: seen.pool} | ({WORDS: self.words} if words else {})
+        pools = {**seen.pools, **self.words}
         unknown = np.full(contract.POST_FEATURES_LENGTH, np.nan, np.float32)
         heaviest = tuple(
             replace(post, vectors={PICTURES: seen.kept.get(post.line, unknown), **post.vectors})
@@ -163,6 +164,7 @@ def describe_accounts(
     *,
     weighting: Weighting | None = None,
     words: WordVectors | None = None,
+    plain: bool = False,
     workers: int = WORKERS,
     on_picture: Callable[[], object] | None = None,
 ) -> Outcome:
@@ -174,6 +176,7 @@ def describe_accounts(
         folder: made where it is not there (``adlens.described``).
         weighting: what posts weigh; by default by engagement and recency.
         words: vectors of the words of captions; None leaves these out.
+        plain: whether each block is wanted as the plain mean, too, as rankers are compared by.
         workers: pictures in flight.
         on_picture: called as each picture is through.
 
@@ -185,11 +188,11 @@ def describe_accounts(
     settings = {
         "pictures": describer.card.weights,
         "words": words.digest if words else "",
-        "weighting": weighting.name,
+        "weighting": weighting.name + (", and plain" if plain else ""),
     }
     blocks = DescribedFolder(folder)
     with blocks.locked(settings):
-        run = _Run(blocks, weighting, words)
+        run = _Run(blocks, weighting, words, plain=plain)
         try:
             answers = ask_each(
                 lambda asked: describer.describe(asked.image),
@@ -210,9 +213,11 @@ def describe_accounts(
 class _Run:
     """Accounts on their way, in their order; pictures are asked for ahead of the answers."""
 
-    def __init__(self, blocks: DescribedFolder, weighting: Weighting, words: WordVectors | None) -> None:
+    def __init__(
+        self, blocks: DescribedFolder, weighting: Weighting, words: WordVectors | None, *, plain: bool
+    ) -> None:
         self.outcome = Outcome()
-        self._blocks, self._weighting, self._words = blocks, weighting, words
+        self._blocks, self._weighting, self._words, self._plain = blocks, weighting, words, plain
         self._known = blocks.stamps()
         self._checkpoint = blocks.checkpoint()
         self._open: deque[_Gathering] = deque()
@@ -245,7 +250,7 @@ class _Run:
         gathering, checkpoint = asked.of, asked.of.checkpoint
         checkpoint.seen += 1
         if not isinstance(answer, Failure):
-            checkpoint.pool.add(answer, asked.weight)
+            _add(checkpoint.pools, answer, asked.weight)
             checkpoint.described += 1
             if asked.post.line in gathering.heavy:
                 checkpoint.kept[asked.post.line] = answer
@@ -264,9 +269,13 @@ class _Run:
     def _begin(self, account: Account, now: str) -> _Gathering:
         noted = self._checkpoint
         if noted is None or (noted.id, noted.stamp) != (account.id, now):
-            noted = Checkpoint(account.id, now, 0, 0, Pool(contract.POST_FEATURES_LENGTH))
-        words = Pool(self._words.dimension if self._words else 0)
+            noted = Checkpoint(account.id, now, 0, 0, self._pools(PICTURES, contract.POST_FEATURES_LENGTH))
+        words = self._pools(WORDS, self._words.dimension) if self._words else {}
         return _Gathering(account, now, noted, words, skip=noted.seen)
+
+    def _pools(self, block: str, dimension: int) -> dict[str, Pool]:
+        names = (block, block + PLAIN) if self._plain else (block,)
+        return {name: Pool(dimension) for name in names}
 
     def _pictures(self, gathering: _Gathering) -> Iterator[_Asked]:
         """The posts with a picture; captions are pooled meanwhile."""
@@ -287,7 +296,7 @@ class _Run:
         for post, weight in posts:
             vector = self._words.mean(post.caption) if self._words else None
             if vector is not None:
-                gathering.words.add(vector, weight)
+                _add(gathering.words, vector, weight)
             if post.line in gathering.heavy:
                 gathering.heaviest.append(self._described(account, post, weight, vector))
             if post.image:
@@ -310,5 +319,10 @@ class _Run:
             if gathering.failed:
                 self.outcome.unfinished += 1
                 continue
-            self._blocks.append(gathering.result(words=self._words is not None))
+            self._blocks.append(gathering.result())
             self.outcome.accounts += 1
+
+
+def _add(pools: Mapping[str, Pool], vector: Features, weight: float) -> None:
+    for name, pool in pools.items():
+        pool.add(vector, 1.0 if name.endswith(PLAIN) else weight)

@@ -17,6 +17,7 @@ from PIL import Image
 from adlens import contract, described, describing
 from adlens.accounts import POSTS, Unused, find_accounts
 from adlens.contract import ModelCard
+from adlens.described import PLAIN as PLAIN_MEAN
 from adlens.described import DescribedAccount, DescribedFolder
 from adlens.describing import PICTURES, WORDS, Describer, Outcome, describe_accounts
 from adlens.errors import GalleryBusy, InvalidConfiguration
@@ -131,6 +132,20 @@ def test_what_an_account_is_without_one_of_its_heaviest_posts_is_known(
     assert np.isnan(alone.without(alone.heaviest[0])[PICTURES]).all()
 
 
+def test_the_plain_means_are_kept_beside_the_weighted_where_wanted(
+    connection: Connection, tmp_path: Path
+) -> None:
+    account(tmp_path / "in", "ada", [40, 80, 120])
+    vectors = WordVectors(["shoe"], np.ones((1, 2), np.float32))
+    run(connection, tmp_path / "in", tmp_path / "out", words=vectors, plain=True)
+    found = read(tmp_path / "out")["ada"]
+    assert set(found.vectors) == {PICTURES, PICTURES + PLAIN_MEAN, WORDS, WORDS + PLAIN_MEAN}
+    np.testing.assert_allclose(found.vectors[PICTURES + PLAIN_MEAN], feature(80))
+    assert (found.vectors[PICTURES] > feature(80)).all()  # the newest is liked the most, and the brightest
+    newest = found.heaviest[0]
+    np.testing.assert_allclose(found.without(newest)[PICTURES + PLAIN_MEAN], feature(60), rtol=1e-3)
+
+
 def test_a_bad_picture_costs_that_picture_alone(connection: Connection, tmp_path: Path) -> None:
     account(tmp_path / "in", "ada", [40, 80, 120])
     (tmp_path / "in" / "ada" / "1.jpg").write_bytes(b"no picture")
@@ -150,26 +165,27 @@ def test_a_run_whose_server_dies_goes_on_where_it_was(
     for name in "abcde":
         account(tmp_path / "in", name, [ord(name), ord(name) + 10, ord(name) + 20, ord(name) + 30])
     triton.die_after = 1 + 2 * 4 + 3  # the card, two accounts, and most of the third
-    first = run(connection, tmp_path / "in", tmp_path / "out", workers=1)
+    first = run(connection, tmp_path / "in", tmp_path / "out", workers=1, plain=True)
     assert first.failure
     assert first.failure.kind == "Unavailable"
     assert (first.accounts, first.unfinished) == (2, 3)
     with FakeTriton() as alive:
         serve(alive)
         with Connection(Endpoint(alive.url)) as again:
-            second = run(again, tmp_path / "in", tmp_path / "out")
+            second = run(again, tmp_path / "in", tmp_path / "out", plain=True)
             assert (second.before, second.accounts, second.unfinished) == (2, 3, 0)
             assert second.pictures == 3 * 4 - 2  # those before the checkpoint count
             calls = alive.calls
-            third = run(again, tmp_path / "in", tmp_path / "out")
+            third = run(again, tmp_path / "in", tmp_path / "out", plain=True)
             assert (third.before, third.accounts, alive.calls) == (5, 0, calls + 1)
-            whole = run(again, tmp_path / "in", tmp_path / "whole")
+            whole = run(again, tmp_path / "in", tmp_path / "whole", plain=True)
     assert whole.accounts == 5
     expected, found = read(tmp_path / "whole"), read(tmp_path / "out")
     assert list(found) == list("abcde")
     assert found == expected
     for name, each in expected.items():
-        np.testing.assert_array_equal(found[name].vectors[PICTURES], each.vectors[PICTURES])
+        for block, vector in each.vectors.items():
+            np.testing.assert_array_equal(found[name].vectors[block], vector)
         for post, other in zip(found[name].heaviest, each.heaviest, strict=True):
             np.testing.assert_array_equal(post.vectors[PICTURES], other.vectors[PICTURES])
     assert len(list((tmp_path / "out").glob("part-*.npz"))) >= 2
