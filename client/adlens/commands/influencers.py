@@ -19,6 +19,7 @@ from tqdm import tqdm
 from adlens import contract
 from adlens.answers import Failure
 from adlens.commands import SERVER_FAILED, SOME_FAILED, inventory, options
+from adlens.commands.describing import describe
 from adlens.commands.inventory import Held, connect, exit_codes
 from adlens.described import DescribedAccount, DescribedFolder
 from adlens.errors import CorruptGallery, InvalidConfiguration
@@ -52,6 +53,9 @@ _accounts = click.argument("accounts", type=click.Path(path_type=Path, exists=Tr
 @click.group()
 def influencers() -> None:
     """Rank influencers for a brand; build, change and look at those that the server holds."""
+
+
+influencers.add_command(describe)
 
 
 @influencers.command()
