@@ -40,7 +40,7 @@ from export.embedders import build_embedder, load_dlib
 from export.faces import decode
 from export.graph import Manifest, ParityError, Signature, Weights, write_model
 from export.heads import Recipe
-from export.influencers import describing
+from export.influencers import describing, towers
 from export.networks import mtcnn
 from export.networks.attributes import AttributeNetwork, digest
 from export.networks.card import Carded
@@ -247,6 +247,17 @@ def build_describe_post(weights: str | None, folder: Path, pictures: Sequence[Pa
     return describing.build(network, source, folder, _creatives()[:2])
 
 
+def build_tower(model: str, weights: str | None, folder: Path, pictures: Sequence[Path]) -> Manifest:
+    """Export ``brand_tower`` or ``influencer_tower`` to ``folder``, as ``towers.build``.
+
+    Raises:
+        DatasetError: the ranker is too large to travel.
+        ParityError: the graph differs from torch.
+        WeightsError: a file is missing, or does not fit.
+    """
+    return towers.build(model, folder)
+
+
 def _creatives() -> tuple[Tensor, Tensor, Tensor]:
     """PIXELS, PICTURE_SIZE and WANTED for all variants of a full batch of generated products."""
     paths = train_variants.generated_catalogue().paths[: contract.MAX_BATCH]
@@ -333,6 +344,8 @@ def fingerprint(model: str, weights: str | None = None) -> str:
         sources += train_engagement.sources()
     if model == contract.DESCRIBE_POST:
         sources += describing.sources()
+    if model in towers.SIDES:
+        sources += towers.sources()
     for source in sources:
         total.update(sha256(source).encode())
     return total.hexdigest()
@@ -361,6 +374,7 @@ BUILDERS: Final[Mapping[str, Build]] = {
     contract.CONVERSION: build_conversion,
     contract.ENGAGEMENT_MODEL: build_engagement,
     contract.DESCRIBE_POST: build_describe_post,
+    **{model: partial(build_tower, model) for model in towers.SIDES},
 }
 """How each leaf model is built, in order."""
 

@@ -244,6 +244,8 @@ def _warnings(
             "the ranker was trained on generated accounts: who it finds does not fit; train on past "
             "campaigns by `python -m export.train_influencers --features FILE.npz`, then `make models`"
         )
+    elif tower.skill and not tower.skill[0]:
+        yield "on brands it had not seen, the ranker was no better than chance; its scores mean little"
     if missing := [name for name in schema.names if name not in known]:
         yield f"not known of the brand: {', '.join(missing)}"
     if ignored:
