@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-describing clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -95,6 +95,11 @@ bench-describing: models  ## describe_posts of pictures in a stream beside the b
 	$(BIN)/python -m export.generated $(DEMO)/pictures
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model describe_posts -- \
 		$(BIN)/python -m perf.describing $(DEMO)/pictures
+
+bench-engagement: models  ## throughput of predict_engagement beside the bare ResNet in ONNX Runtime
+	$(BIN)/python -m export.engagement.planted out/posts --count 32
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model predict_engagement -- \
+		$(BIN)/python -m perf.engagement out/posts/pictures
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
