@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from adlens import contract, filters, responses
 from adlens.contract import GalleryCard, ModelCard
+from adlens.described import PLAIN
 from adlens.errors import BadFilter, BadRequest, ServerFault, WrongEmbedder
 from adlens.filters import Filter
 from adlens.influencers import InfluencerAnswer, RankedInfluencer
@@ -134,7 +135,7 @@ def ask(
         response = yield contract.RANK_INFLUENCERS, request(row, wanted)
         said = read_schema(response)
         if said == known:
-            ignored = [block for block in brand if block not in known.names]
+            ignored = [block for block in brand if block.removesuffix(PLAIN) not in known.names]
             return interpret(response, known, name, known.known(row), wanted, ignored), known
         known = said
 
