@@ -63,7 +63,7 @@ class DescribedAccount:
 
     Attributes:
         id: the folder's name.
-        stamp: of the file of its posts; with another one it is to be described anew.
+        stamp: of its files; with another one it is to be described anew.
         name: to be shown.
         followers: NaN where not known.
         engagement: likes and comments of a post over followers, the mean of what is known; NaN likewise.
@@ -124,7 +124,7 @@ class Checkpoint:
 
     Attributes:
         id: of the account.
-        stamp: of the file of its posts.
+        stamp: of its files.
         seen: pictures that were answered for, or could not be described.
         described: of them, those that are in the pool.
         pools: of the others' features, by the name of the block.

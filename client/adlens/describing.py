@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adlens import contract, pictures
-from adlens.accounts import POSTS, Account, AccountPost, Unused
+from adlens.accounts import ACCOUNT, POSTS, Account, AccountPost, Unused
 from adlens.answers import Failure
 from adlens.contract import ModelCard
 from adlens.described import PLAIN, Checkpoint, DescribedAccount, DescribedFolder, DescribedPost
@@ -227,7 +227,7 @@ class _Run:
     def asked(self, accounts: Iterable[Account]) -> Iterator[_Asked]:
         """The pictures to be described; none any more once the server is gone."""
         for account in accounts:
-            now = stamp(account.folder / POSTS)
+            now = _stamp(account)
             if self._known.get(account.id) == now:
                 self.outcome.before += 1
                 continue
@@ -321,6 +321,12 @@ class _Run:
                 continue
             self._blocks.append(gathering.result())
             self.outcome.accounts += 1
+
+
+def _stamp(account: Account) -> str:
+    """Changes when its files do, wherever its folder is; pictures that are exchanged are not noticed."""
+    paths = (account.folder / POSTS, account.folder / ACCOUNT)
+    return " ".join(stamp(path).removeprefix(f"{path}:") for path in paths)
 
 
 def _add(pools: Mapping[str, Pool], vector: Features, weight: float) -> None:

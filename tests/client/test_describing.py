@@ -217,6 +217,11 @@ def test_an_account_with_new_posts_is_described_anew_and_the_last_counts(
     assert run(connection, tmp_path / "in", tmp_path / "out").before == 1
     found = list(DescribedFolder(tmp_path / "out").read())
     assert [(each.id, each.posts) for each in found] == [("ben", 1), ("ada", 2)]
+    (tmp_path / "in").rename(tmp_path / "elsewhere")
+    assert run(connection, tmp_path / "elsewhere", tmp_path / "out").before == 2
+    account(tmp_path / "elsewhere", "ben", [80], followers=50_000)
+    assert run(connection, tmp_path / "elsewhere", tmp_path / "out").before == 1
+    assert read(tmp_path / "out")["ben"].followers == 50_000
 
 
 def test_memory_does_not_grow_with_the_number_of_posts(connection: Connection, tmp_path: Path) -> None:
