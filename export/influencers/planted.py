@@ -1,10 +1,12 @@
 """Brands and influencers with planted relevance, where the best ranking is known.
 
-Each account has a hidden taste, a direction; a brand went with the influencers whose taste is nearest to its
-own, and the nearer, the more competent. What is seen of an account are its posts, in two ways: ``topics``,
-shares of twelve topics, and ``text``, vectors. Both tell of the taste through fixed maps, with noise. A post
-that engages people tells more of its account than one that does not: a history that is pooled by engagement
-is clearer than a plain mean (``topics_plain``, ``text_plain``). ``picture`` is seen of brands alone.
+Each account has a hidden taste and a hidden manner, two directions. A brand went with the influencers whose
+taste is nearest to its own; of these, the nearer an influencer's manner, the more competent it is. What is
+seen of an account are its posts, in two ways: ``topics``, shares of twelve topics, for which both sides use
+the same words, and ``text``, vectors, for which each side has words of its own, so that what goes with what
+has to be learned. A post that engages people tells more of its account than one that does not: a history
+that is pooled by engagement is clearer than a plain mean (``topics_plain``, ``text_plain``). ``picture`` is
+seen of brands alone.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ from numpy.typing import NDArray
 from export.influencers.blocks import PLAIN, Pairs
 
 SEED: Final = 20
-TASTES: Final = 8
+TASTES: Final = 6
 """Dimensions of a taste."""
+MANNERS: Final = 2
+"""Dimensions of a manner."""
+HIDDEN: Final = TASTES + MANNERS
 TOPICS: Final = 12
 TEXT: Final = 24
 PICTURE: Final = 48
@@ -44,23 +49,22 @@ def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int =
     """
     random = np.random.default_rng(seed)
     maps = np.random.default_rng(0)
-    to_topics, to_picture = (maps.normal(size=(TASTES, wide)) for wide in (TOPICS, PICTURE))
-    to_text = {side: maps.normal(size=(TASTES, TEXT)) for side in ("brand", "influencer")}
-    centres = _directions(maps, CATEGORIES)
+    to_topics, to_picture = (maps.normal(size=(HIDDEN, wide)) for wide in (TOPICS, PICTURE))
+    to_text = {side: maps.normal(size=(HIDDEN, TEXT)) for side in ("brand", "influencer")}
+    centres = _directions(maps, CATEGORIES, TASTES)
     kind = random.integers(0, CATEGORIES, brands)
-    mine = _unit(0.6 * centres[kind] + _directions(random, brands))
-    theirs = _directions(random, influencers)
-    theirs[: influencers // 2] = _unit(
-        theirs[: influencers // 2] + 0.6 * centres[random.integers(0, CATEGORIES, influencers // 2)]
-    )
-    likeness = mine @ theirs.T
+    near = random.integers(0, CATEGORIES, influencers)
+    mine = _account(_unit(0.6 * centres[kind] + _directions(random, brands, TASTES)), random)
+    theirs = _account(_unit(0.6 * centres[near] + _directions(random, influencers, TASTES)), random)
+    likeness = mine[:, :TASTES] @ theirs[:, :TASTES].T
+    manners = mine[:, TASTES:] @ theirs[:, TASTES:].T
     labels = np.zeros((brands, influencers), np.float32)
     for brand, row in enumerate(likeness):
         nearest = np.argsort(-row)[:each]
-        labels[brand, nearest] = _competence(row[nearest])
+        labels[brand, nearest] = _competence(manners[brand, nearest])
     seen: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for side, tastes in (("brand", mine), ("influencer", theirs)):
-        weighted, plain = _histories(tastes, random)
+    for side, hidden in (("brand", mine), ("influencer", theirs)):
+        weighted, plain = _histories(hidden, random)
         seen[side] = {}
         for suffix, told in (("", weighted), (PLAIN, plain)):
             seen[side]["topics" + suffix] = _shares(told @ to_topics)
@@ -69,14 +73,19 @@ def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int =
     return Pairs(f"planted {seed}", seen["brand"], seen["influencer"], labels, kind)
 
 
-def _histories(tastes: Array, random: np.random.Generator) -> tuple[Array, Array]:
-    """What posts tell of an account's taste, pooled by engagement and plainly, [accounts, TASTES].
+def _account(tastes: Array, random: np.random.Generator) -> Array:
+    """With a manner beside each taste, float64 [accounts, HIDDEN]."""
+    return np.hstack([tastes, _directions(random, len(tastes), MANNERS)])
+
+
+def _histories(hidden: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    """What posts tell of an account, pooled by engagement and plainly, float64 [accounts, HIDDEN].
 
     The noise of a post has a variance that goes with one over its engagement.
     """
-    engagement = random.lognormal(0.0, 1.0, (len(tastes), POSTS, 1))
-    noise = random.normal(size=(len(tastes), POSTS, TASTES)) * _NOISE / np.sqrt(engagement * TASTES)
-    posts = tastes[:, None] + noise
+    engagement = random.lognormal(0.0, 1.0, (len(hidden), POSTS, 1))
+    noise = random.normal(size=(len(hidden), POSTS, HIDDEN)) * _NOISE / np.sqrt(engagement * HIDDEN)
+    posts = hidden[:, None] + noise
     return np.asarray((posts * engagement).sum(1) / engagement.sum(1)), np.asarray(posts.mean(1))
 
 
@@ -94,8 +103,8 @@ def _shares(values: Array) -> NDArray[np.float32]:
     return np.asarray(exps / exps.sum(1, keepdims=True), np.float32)
 
 
-def _directions(random: np.random.Generator, count: int) -> Array:
-    return _unit(random.normal(size=(count, TASTES)))
+def _directions(random: np.random.Generator, count: int, wide: int) -> Array:
+    return _unit(random.normal(size=(count, wide)))
 
 
 def _unit(values: Array) -> Array:

@@ -2,8 +2,8 @@
 
 K - 1 buckets hold the brand's positives, parted by competence, from the highest; the last holds its negatives
 (Gan et al., "Seeking Micro-influencers for Brand Promotion", ACM Multimedia 2019; K = 4 did best there). A
-list is labelled by competence over the sum of the list's, so that the labels are what a softmax over it
-should say.
+list is labelled by normalised competence over the sum of the list's, so that the labels are what a softmax
+over it should say.
 
 Competence is the engagement of the brand's posts that mention an influencer over the brand's followers.
 Where it is not known, all positives have label 1. Nothing parts them then: each brand's are shuffled into
@@ -13,6 +13,7 @@ buckets anew whenever lists are drawn, and labels are alike within a list but fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ from numpy.typing import NDArray
 from export.datasets import DatasetError
 from export.influencers.blocks import Floats
 
-RANDOM: str = "random"
-BUCKETS: str = "buckets"
+RANDOM: Final = "random"
+BUCKETS: Final = "buckets"
+LOWEST: Final = 0.25
+"""Normalised competence of the least competent pair, still above none."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,18 @@ class Lists:
 
     def __len__(self) -> int:
         return len(self.brands)
+
+
+def normalise(labels: Floats) -> Floats:
+    """Competence from ``LOWEST`` to 1 by its logarithm, over all pairs; 0 stays 0, one value alone gives 1.
+
+    Raw shares of a list would nearly all be 0: competence spans four orders of magnitude.
+    """
+    positive = labels > 0
+    logs = np.log(np.where(positive, labels, 1.0))
+    low, high = logs[positive].min(), logs[positive].max()
+    share = (logs - low) / (high - low) if high > low else np.ones_like(logs)
+    return np.where(positive, LOWEST + (1 - LOWEST) * share, 0.0).astype(np.float32)
 
 
 class KBucketsSampler:
@@ -62,6 +77,7 @@ class KBucketsSampler:
         self.brands = np.flatnonzero(positive.any(1) & ~positive.all(1))
         if not len(self.brands):
             raise DatasetError("no brand has both an influencer and a candidate that is none of its own")
+        self._normalised = normalise(labels)
         self._positives = [np.flatnonzero(positive[brand]) for brand in self.brands]
         self._negatives = [np.flatnonzero(~positive[brand]) for brand in self.brands]
 
@@ -93,6 +109,6 @@ class KBucketsSampler:
         brands, influencers = np.concatenate(rows), np.concatenate(columns)
         order = random.permutation(len(brands))
         brands, influencers = brands[order], influencers[order]
-        competence = self.labels[brands[:, None], influencers]
+        competence = self._normalised[brands[:, None], influencers]
         labels = competence / competence.sum(1, keepdims=True)
         return Lists(brands, influencers, labels.astype(np.float32))

@@ -26,6 +26,8 @@ from export.influencers.sampler import BUCKETS, RANDOM, KBucketsSampler, Lists
 
 OPTIMISERS: Final = ("sgd", "adam")
 FUSIONS: Final = ("product", "concatenation")
+STEEPEST: Final = 1.0
+"""Length to which longer gradients are cut."""
 _MODEL: Final = "model."
 _OPTIMISER: Final = "optimiser."
 _RUN: Final = "run"
@@ -121,7 +123,7 @@ def train_network(pairs: Pairs, options: NetworkOptions, checkpoint: Path | None
     torch.manual_seed(options.seed)
     network = build_network(chosen, options.fusion)
     kind = torch.optim.SGD if options.optimiser == "sgd" else torch.optim.Adam
-    optimiser = kind(network.parameters(), options.rate)
+    optimiser = kind(network.parameters(), options.rate, fused=True)
     run = _fingerprint(chosen, options)
     done = _resume(network, optimiser, checkpoint, run) if checkpoint else 0
     brands, influencers = _tensors(chosen.brands), _tensors(chosen.influencers)
@@ -203,6 +205,8 @@ def _epoch(
             raise ArithmeticError("training diverged; take a lower rate")
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        # A product of blocks has no bound, nor has its slope.
+        torch.nn.utils.clip_grad_norm_(network.parameters(), STEEPEST)
         optimiser.step()
         total += float(loss.detach())
     return total / steps
