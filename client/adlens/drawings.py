@@ -8,12 +8,13 @@ from typing import Final
 
 from PIL import Image
 
-from adlens import annotate, comparison, contact_sheet, popularity
+from adlens import annotate, comparison, contact_sheet, hired_sheet, popularity
 from adlens.ads import AdAnswer
 from adlens.answers import PictureAnswer, UserAnswer
 from adlens.creatives import CreativeAnswer
 from adlens.engagement import EngagementAnswer, EngagementRanking
 from adlens.errors import InvalidConfiguration
+from adlens.influencers import InfluencerAnswer
 
 _JPEG_QUALITY: Final = 92
 
@@ -22,7 +23,8 @@ class Drawings:
     """Writes annotated pictures under one folder.
 
     A single picture, the ad for it, or the sheet of its variants becomes ``<out>/<name>.jpg``; a variant to
-    be sent ``<out>/<name>-<label>.jpg``; candidates in order ``<out>/ranking.jpg``; a user's pictures
+    be sent ``<out>/<name>-<label>.jpg``; candidates in order ``<out>/ranking.jpg``; those who fit
+    a brand ``<out>/<brand>.jpg``; a user's pictures
     ``<out>/<user>/<name>.jpg``, and the one that the user's recommendation rests on ``<out>/<user>.jpg``.
     Names that are taken in the same run get a number.
     """
@@ -88,6 +90,11 @@ class Drawings:
     def ranking(self, ranking: EngagementRanking) -> Path:
         """Draw all candidates on one sheet."""
         return _save(self._free(self._out / "ranking.jpg"), popularity.draw_ranking(ranking))
+
+    def influencers(self, answer: InfluencerAnswer, posts: hired_sheet.Pictures) -> Path:
+        """Draw the influencers that fit a brand, with their ``posts``."""
+        path = self._free(self._out / f"{answer.brand.replace('/', '-')}.jpg")
+        return _save(path, hired_sheet.draw(answer, posts))
 
     def variant(self, answer: CreativeAnswer, label: str, picture: Image.Image) -> Path:
         """Write the variant ``label`` as it is, to be sent."""

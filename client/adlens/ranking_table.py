@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Final
 
 from adlens.answers import percent
@@ -50,7 +51,6 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _post(post: InfluentialPost) -> str:
-    caption = " ".join(post.caption.split())
-    short = caption if len(caption) <= _CAPTION else f"{caption[: _CAPTION - 3]}..."
-    said = f' "{short}"' if short else ""
+    caption = shorten(post.caption, _CAPTION, placeholder="...")
+    said = f' "{caption}"' if caption else ""
     return f"{post.contribution:+.3g}  {post.image or f'post {post.line}'}{said}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 import click
+from PIL import Image
 from tqdm import tqdm
 
 from adlens import contract
@@ -22,13 +24,15 @@ from adlens.commands import SERVER_FAILED, SOME_FAILED, inventory, options
 from adlens.commands.describing import describe
 from adlens.commands.inventory import Held, connect, exit_codes
 from adlens.described import DescribedAccount, DescribedFolder
-from adlens.errors import CorruptGallery, InvalidConfiguration
+from adlens.drawings import Drawings
+from adlens.errors import BadImage, CorruptGallery, InvalidConfiguration
 from adlens.filters import Filter
 from adlens.galleries.contents import Contents
 from adlens.galleries.records import AccountRecord
 from adlens.galleries.served import ServedGallery
 from adlens.influencers import InfluencerAnswer
 from adlens.jobs.influencers import DEFAULT_COUNT, MICRO, Range
+from adlens.pictures import load, open_upright
 from adlens.ranking_table import table
 from adlens.recommender import Recommender
 from adlens.recruiting import Recruiter, find
@@ -230,7 +234,7 @@ class _Chosen:
     "--followers",
     envvar="ADLENS_FOLLOWERS",
     callback=_bounds,
-    default="5000:100000",
+    default=_MICRO,
     show_default=True,
     metavar="LOW:HIGH",
     help="Only influencers with so many; : for any.",
@@ -260,23 +264,65 @@ class _Chosen:
     metavar="N",
     help="Posts of each that are told as reasons; 0 for none.",
 )
+@click.option(
+    "--out",
+    envvar="ADLENS_OUT",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a sheet of the influencers with these posts there; needs --pictures.",
+)
+@click.option(
+    "--pictures",
+    envvar="ADLENS_PICTURES",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where the accounts' own folders are, of which --accounts was described.",
+)
 @inventory.as_one_json
 @options.connecting
-def rank(brand: str, accounts: Path, as_json: bool, connection: dict[str, Any], **chosen: Any) -> None:  # noqa: ANN401
+def rank(
+    brand: str,
+    accounts: Path,
+    out: Path | None,
+    pictures: Path | None,
+    as_json: bool,
+    connection: dict[str, Any],
+    **chosen: Any,  # noqa: ANN401
+) -> None:  # fmt: skip
     """Rank the influencers that the server holds for BRAND, an account of --accounts.
 
     Blocks of features are told with their share in what speaks for an influencer, below 0 where they speak
     against it; posts with what they add to the score.
     """
+    if out and not pictures:
+        raise click.UsageError("--out shows posts; say by --pictures where the accounts' folders are")
+    drawing = None
     with exit_codes():
+        drawings = Drawings(out, (pictures,)) if out and pictures else None
         answer = _ranked(brand, DescribedFolder(accounts), _Chosen(**chosen), connection)
+        if drawings and pictures:
+            drawing = drawings.influencers(answer, _at_hand(answer, pictures))
     if as_json:
-        click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        said = answer.to_json() | ({"sheet": str(drawing)} if drawing else {})
+        click.echo(json.dumps(said, ensure_ascii=False))
         return
     for line in table(answer):
         click.echo(line)
+    if drawing:
+        click.echo(f"sheet: {drawing}")
     for warning in answer.warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+def _at_hand(answer: InfluencerAnswer, folder: Path) -> dict[tuple[str, int], Image.Image]:
+    """Pictures of the posts told, those that can be read."""
+    found = {}
+    for each in answer.influencers:
+        for post in each.posts:
+            if post.image:
+                with suppress(BadImage):
+                    found[each.id, post.line] = open_upright(load(folder / each.id / post.image))
+    return found
 
 
 def _ranked(
