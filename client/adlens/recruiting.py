@@ -61,9 +61,7 @@ class Recruiter:
         found = [np.zeros((0, self.dimension), np.float32)]
         for start in range(0, len(rows), contract.MAX_BATCH):
             some = np.stack(rows[start : start + contract.MAX_BATCH])
-            outputs = self._connection.infer(contract.INFLUENCER_TOWER, {contract.ACCOUNT: some}).outputs
-            vectors, said = outputs[contract.ACCOUNT_VECTOR], outputs[contract.CARD]
-            now = ModelCard.from_bytes(said[0].tobytes()).weights
+            vectors, now = self._vectors(some)
             if now != self.card.weights:
                 raise WrongEmbedder(
                     f"the server's {self.card.model} was replaced meanwhile, weights {self.card.weights} by "
@@ -71,6 +69,21 @@ class Recruiter:
                 )
             found.append(vectors)
         return np.concatenate(found)
+
+    def _vectors(self, accounts: Vectors) -> tuple[Vectors, str]:
+        """Of at most MAX_BATCH accounts, and the weights that gave them."""
+        outputs = self._connection.infer(contract.INFLUENCER_TOWER, {contract.ACCOUNT: accounts}).outputs
+        try:
+            vectors: Vectors = outputs[contract.ACCOUNT_VECTOR]
+            now = ModelCard.from_bytes(outputs[contract.CARD][0].tobytes()).weights
+        except (KeyError, ValueError) as error:
+            raise ServerFault(f"{self.card.model} breaks the contract: {error}") from error
+        if vectors.shape != (len(accounts), self.dimension) or not np.isfinite(vectors).all():
+            raise ServerFault(
+                f"{self.card.model}: {contract.ACCOUNT_VECTOR} is {list(vectors.shape)} with "
+                f"{int((~np.isfinite(vectors)).sum())} numbers that are not finite"
+            )
+        return vectors, now
 
     def recruit(self, accounts: Iterable[DescribedAccount]) -> Iterator[AccountRecord | Failure]:
         """Records of the accounts that are no brands, in order; one that does not fit fails alone.

@@ -1,4 +1,4 @@
-"""What ``build`` and ``add`` do for a gallery of either kind: embed photos, and publish them.
+"""What ``build`` and ``add`` do for a gallery of photos: embed them, and publish them.
 
 What is embedded is noted at once, so that a run that is interrupted goes on where it was.
 """
@@ -102,7 +102,7 @@ def enrol(
             click.echo(f"warning: {said}; to have that, train it first, and then build this anew", err=True)
         gallery.ensure(embedder.name, embedder.dimension)
         with gallery.locked():
-            before = _before(held, embedder, keep=keep)
+            before = contents_before(held, embedder.name, embedder.dimension, keep=keep)
             before.check(photos, weights, replace_ids=replace)
             run, journal = Run[_Enrolled](report, bar), Journal(gallery.folder, weights)
             try:
@@ -128,13 +128,18 @@ def enrol(
     sys.exit(code)
 
 
-def _before(held: Held, embedder: Embedder, *, keep: bool) -> Contents:
-    """The contents that photos are added to."""
+def contents_before(held: Held, embedder: str, dimension: int, *, keep: bool) -> Contents:
+    """The contents that records are added to, whose vectors ``embedder`` makes.
+
+    Raises:
+        WrongEmbedder: the gallery is of another one's.
+        CorruptGallery: it cannot be read, and is to be kept.
+    """
     gallery = held.gallery
     try:
-        if (found := gallery.manifest().embedder) != embedder.name:
+        if (found := gallery.manifest().embedder) != embedder:
             raise WrongEmbedder(
-                f"{gallery.folder} is a gallery of {found}, not of {embedder.name}; choose another with "
+                f"{gallery.folder} is a gallery of {found}, not of {embedder}; choose another with "
                 f"{held.option}"
             )
         if keep:
@@ -142,7 +147,7 @@ def _before(held: Held, embedder: Embedder, *, keep: bool) -> Contents:
     except CorruptGallery:  # which to build anew is the remedy
         if keep:
             raise
-    return Contents.empty(embedder.name, embedder.dimension)
+    return Contents.empty(embedder, dimension)
 
 
 def _embed(

@@ -22,12 +22,12 @@ from adlens import contract
 from adlens.answers import Failure
 from adlens.commands import SERVER_FAILED, SOME_FAILED, inventory, options
 from adlens.commands.describing import describe
+from adlens.commands.enrolling import contents_before
 from adlens.commands.inventory import Held, connect, exit_codes
 from adlens.described import DescribedAccount, DescribedFolder
 from adlens.drawings import Drawings
-from adlens.errors import BadImage, CorruptGallery, InvalidConfiguration
+from adlens.errors import BadImage, InvalidConfiguration
 from adlens.filters import Filter
-from adlens.galleries.contents import Contents
 from adlens.galleries.records import AccountRecord
 from adlens.galleries.served import ServedGallery
 from adlens.influencers import InfluencerAnswer
@@ -100,7 +100,8 @@ def _recruit(
             click.echo(f"warning: {said}; to have that, train it first, and then build this anew", err=True)
         gallery.ensure(recruiter.name, recruiter.dimension)
         with gallery.locked():
-            before, records = _before(held, keep=keep), []
+            before = contents_before(held, recruiter.name, recruiter.dimension, keep=keep)
+            records = []
             for each in recruiter.recruit(_bar(DescribedFolder(accounts).read())):
                 if isinstance(each, AccountRecord):
                     records.append(each)
@@ -130,16 +131,6 @@ def _complain(failure: Failure, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(failure.to_json(), ensure_ascii=False))
     click.echo(f"error: {failure}", err=True)
-
-
-def _before(held: Held, *, keep: bool) -> Contents:
-    """The contents that influencers are added to."""
-    try:
-        if keep:
-            return held.gallery.read()
-    except CorruptGallery as error:
-        raise InvalidConfiguration(f"{error}; build it anew") from error
-    return Contents.empty(contract.INFLUENCER_TOWER, contract.ACCOUNT_DIMENSION)
 
 
 @influencers.command()
