@@ -65,15 +65,15 @@ def test_a_block_that_is_not_known_counts_as_one_left_out() -> None:
 
 def test_buckets_teach_the_order_of_competence_and_random_negatives_do_not() -> None:
     fitting, held_out = next(unseen_folds(planted.plant(80, 300), 5, 1))
-    options = NetworkOptions(k=4, epochs=8, blocks=("text", "topics"))
+    options = NetworkOptions(k=4, epochs=12, rate=0.002, blocks=("text", "topics"))
     order, area = {}, {}
     for sampling in ("buckets", "random"):
         network = train_network(fitting, replace(options, sampling=sampling))
         scores = score_network(network, held_out.brands, held_out.influencers)
         order[sampling] = _concordance(scores, held_out.labels)
         area[sampling] = evaluate(scores, held_out.positive).values["AUC"]
-    assert order["buckets"] > 0.65
-    assert order["random"] < 0.6
+    assert order["buckets"] > order["random"] + 0.1
+    assert order["buckets"] > 0.6
     assert min(area.values()) > 0.75
 
 
