@@ -587,6 +587,10 @@ class EngagementCard(ModelCard):
     signal: bool = False
     accuracy: float = 0.0
     """On those posts."""
+    picture_signal: bool = False
+    """The same where nothing of their context is known: whether it tells pictures apart."""
+    picture_accuracy: float = 0.0
+    """On those posts, without their context."""
     majority: float = 0.0
     """Share of the most frequent class among them."""
     boundaries: tuple[float, ...] = ()
@@ -600,6 +604,8 @@ class EngagementCard(ModelCard):
         return super()._read(raw) | {
             "signal": bool(raw["signal"]),
             "accuracy": float(raw["accuracy"]),
+            "picture_signal": bool(raw["picture_signal"]),
+            "picture_accuracy": float(raw["picture_accuracy"]),
             "majority": float(raw["majority"]),
             "boundaries": tuple(map(float, raw["boundaries"])),
             "reads": tuple(map(str, raw["reads"])),

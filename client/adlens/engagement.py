@@ -33,9 +33,12 @@ class EngagementAnswer:
         known: what was known of the post, by ``contract.POST_FIELDS``.
         reads: what the model reads: ``image``, ``context``, or both.
         signal: whether the model was significantly more often right, on posts it had not seen, than whoever
-            always says the most frequent class; where it was not, its probabilities mean nothing.
+            always says the most frequent class; where it was not, its probabilities mean nothing. Measured
+            without context where none was known of this post either.
         accuracy: share of those posts of which it was right.
         majority: share of those posts that are of the most frequent class.
+        picture_signal: the same by the picture alone: whether pictures of the same context can be ranked.
+        picture_accuracy: share of those posts of which it was right by the picture alone.
         boundaries: likes and comments together from which on a post is neutral, and above which it is high;
             none where each account has boundaries of its own.
         height: of the upright picture, in pixels.
@@ -52,6 +55,8 @@ class EngagementAnswer:
     signal: bool
     accuracy: float
     majority: float
+    picture_signal: bool
+    picture_accuracy: float
     boundaries: tuple[float, ...]
     height: int
     width: int
@@ -122,6 +127,8 @@ class EngagementAnswer:
             "signal": self.signal,
             "accuracy": rounded(self.accuracy),
             "majority": rounded(self.majority),
+            "picture_signal": self.picture_signal,
+            "picture_accuracy": rounded(self.picture_accuracy),
             "boundaries": list(self.boundaries) or None,
             "known": {name: rounded(value) for name, value in self.known.items()},
             "missing": list(self.missing),
@@ -164,8 +171,12 @@ class EngagementRanking:
 
     @property
     def signal(self) -> bool:
-        """Whether the order means anything."""
-        return bool(self.ranked) and all(answer.signal for answer in self.ranked)
+        """Whether the order means anything; that of pictures of one context rests on what is seen."""
+        alike = all(answer.known == self.ranked[0].known for answer in self.ranked)
+        return bool(self.ranked) and all(
+            answer.signal and (answer.picture_signal or not alike or len(self.ranked) == 1)
+            for answer in self.ranked
+        )
 
     @property
     def tied(self) -> tuple[EngagementAnswer, ...]:
@@ -208,7 +219,12 @@ class EngagementRanking:
         """Those that hold for all, and what stands against the order itself."""
         versions = {tuple(sorted(answer.model_versions.items())) for answer in self.ranked}
         mixed = ("the model was replaced meanwhile; rank again",) if len(versions) > 1 else ()
-        return (*mixed, *_common(answer.warnings for answer in self.ranked))
+        return (*mixed, *self._unseen(), *_common(answer.warnings for answer in self.ranked))
+
+    def _unseen(self) -> Iterator[str]:
+        """What stands against the order alone: the answers' signal comes from what all have in common."""
+        if self.ranked and not self.signal and all(answer.signal for answer in self.ranked):
+            yield no_signal(self.ranked[0].picture_accuracy, self.ranked[0].majority, alone=True)
 
     def named(self, answer: EngagementAnswer) -> str:
         """The file of ``answer``, with as many of its folders as tell it from the others'."""
@@ -232,12 +248,18 @@ class EngagementRanking:
         }
 
 
-def no_signal(accuracy: float, majority: float) -> str:
-    """What stands against a model that is no better than the most frequent class, in words to be shown."""
+def no_signal(accuracy: float, majority: float, alone: bool) -> str:
+    """What stands against a model that is no better than the most frequent class, in words to be shown.
+
+    Args:
+        accuracy: of the model.
+        majority: of always saying the most frequent class.
+        alone: whether the model knew nothing but the picture.
+    """
     right, frequent = told_apart(accuracy, majority)
     return (
-        f"{NO_SIGNAL.lower()}: on posts it had not seen, this model was right in {right} of cases, and "
-        f"always saying the most frequent class in {frequent}"
+        f"{NO_SIGNAL.lower()}: on posts it had not seen, this model was right in {right} of cases"
+        f"{' by the picture alone' if alone else ''}, and always saying the most frequent class in {frequent}"
     )
 
 

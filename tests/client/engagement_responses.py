@@ -16,7 +16,8 @@ from adlens.contract import EngagementCard, ModelCard
 
 CARD = EngagementCard(
     contract.ENGAGEMENT_MODEL, "e" * 16, False, contract.ENGAGEMENT_CLASSES, (0.6, 0.3, 0.7),
-    signal=True, accuracy=0.71, majority=0.42, boundaries=(7_000.0, 11_000.0), reads=("image", "context"),
+    signal=True, accuracy=0.71, picture_signal=True, picture_accuracy=0.62,
+    majority=0.42, boundaries=(7_000.0, 11_000.0), reads=("image", "context"),
 )  # fmt: skip
 Arrays = dict[str, np.ndarray[Any, Any]]
 

@@ -93,7 +93,8 @@ def test_what_counts_as_high_is_said() -> None:
 
 
 def test_without_signal_every_surface_says_so() -> None:
-    seen = answer(card=replace(CARD, signal=False, accuracy=0.414, majority=0.413))
+    card = replace(CARD, signal=False, accuracy=0.414, majority=0.413)
+    seen = answer(card=card, context=ALL)
     assert seen.title.startswith("Not enough signal")
     assert seen.warnings == (
         "not enough signal: on posts it had not seen, this model was right in 41.4 % of cases, and always "
@@ -101,9 +102,37 @@ def test_without_signal_every_surface_says_so() -> None:
     )
     row = seen.to_json()
     assert (row["signal"], row["accuracy"], row["majority"]) == (False, 0.414, 0.413)
-    ranking = EngagementRanking.of([seen, answer(path="other.jpg")])
+    ranking = EngagementRanking.of([seen, answer(path="other.jpg", context=ALL)])
     assert (ranking.signal, ranking.to_json()["best"]) == (False, None)
     assert ranking.title == "Not enough signal to say which of 2 pictures is best"
+
+
+BLIND = replace(CARD, picture_signal=False, picture_accuracy=0.43)
+"""Of a model whose signal lies in the context alone."""
+UNSEEN = (
+    "not enough signal: on posts it had not seen, this model was right in 43 % of cases by the picture "
+    "alone, and always saying the most frequent class in 42 %"
+)
+
+
+def test_without_context_it_is_the_signal_of_the_picture_alone_that_counts() -> None:
+    assert answer(card=BLIND, context={"hour": 18}).signal
+    seen = answer(card=BLIND)
+    assert (seen.signal, seen.accuracy, seen.warnings) == (False, 0.43, (UNSEEN,))
+    reads_no_context = replace(BLIND, reads=("image",))
+    assert answer(card=reads_no_context).signal, "there is nothing that it misses"
+
+
+def test_pictures_of_one_context_are_ranked_only_where_the_picture_tells() -> None:
+    """What all have in common cannot rank them; where it differs, it can."""
+    one, other = (answer(card=BLIND, path=path, context=ALL) for path in ("1.jpg", "2.jpg"))
+    assert one.signal
+    ranking = EngagementRanking.of([one, other])
+    assert (ranking.signal, ranking.warnings) == (False, (UNSEEN,))
+    assert EngagementRanking.of([one]).signal
+    later = answer((0.1, 0.1, 0.8), card=BLIND, path="2.jpg", context={**ALL, "hour": 9})
+    ranking = EngagementRanking.of([one, later])
+    assert (ranking.decided, ranking.warnings) == (True, ())
 
 
 def test_starter_weights_and_classes_that_are_not_told_apart_are_warned_of() -> None:

@@ -176,10 +176,10 @@ def test_out_holds_one_sheet_of_candidates_or_a_drawing_of_each_picture(
 def test_without_signal_text_and_json_say_so(
     environment: dict[str, str], shades: list[Path], said: Said
 ) -> None:
-    said.card = replace(CARD, signal=False, accuracy=0.42, majority=0.413)
+    said.card = replace(CARD, picture_signal=False, picture_accuracy=0.42, majority=0.413)
     sentence = (
-        "not enough signal: on posts it had not seen, this model was right in 42 % of cases, and always "
-        "saying the most frequent class in 41 %"
+        "not enough signal: on posts it had not seen, this model was right in 42 % of cases by the picture "
+        "alone, and always saying the most frequent class in 41 %"
     )
     alone = run(environment, shades[1]).stdout
     assert alone.startswith(f"{shades[1]}: Not enough signal to say how popular this will be\n  high 80 %")

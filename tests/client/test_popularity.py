@@ -18,7 +18,7 @@ TILE = 264
 GREEN = (20, 160, 20)
 ANSWER = EngagementAnswer(
     "post.jpg", {"low": 0.1, "neutral": 0.3, "high": 0.6}, {}, ("image", "context"), True, 0.7, 0.4,
-    (7_000.0, 11_000.0), 240, 320,
+    True, 0.6, (7_000.0, 11_000.0), 240, 320,
 )  # fmt: skip
 
 

@@ -79,18 +79,25 @@ def interpret(response: InferResponse, path: str, context: Context | None) -> En
     if row.min() < 0 or abs(float(row.sum()) - 1) > _SUM:
         raise ServerFault(f"{response.model_name}: {contract.ENGAGEMENT} {row.tolist()} does not sum to 1")
     height, width = (int(side) for side in output(response, contract.PICTURE_SIZE, (2,)))
+    known = posts.known(posts.encode(context))
+    alone = CONTEXT in card.reads and not known
+    signal, accuracy = card.signal, card.accuracy
+    if alone:
+        signal, accuracy = card.picture_signal, card.picture_accuracy
     return EngagementAnswer(
         path=path,
         probabilities=dict(zip(card.labels, row.tolist(), strict=True)),
-        known=posts.known(posts.encode(context)),
+        known=known,
         reads=card.reads,
-        signal=card.signal,
-        accuracy=card.accuracy,
+        signal=signal,
+        accuracy=accuracy,
         majority=card.majority,
+        picture_signal=card.picture_signal,
+        picture_accuracy=card.picture_accuracy,
         boundaries=card.boundaries,
         height=height,
         width=width,
-        warnings=tuple(_trust_warnings(card, int(np.argmax(row)))),
+        warnings=tuple(_trust_warnings(card, int(np.argmax(row)), alone)),
         model_versions={card.model: card.weights},
         starter=(card.model,) if card.starter else (),
     )
@@ -117,19 +124,22 @@ def _card(response: InferResponse) -> EngagementCard:
     bounds = card.boundaries
     if bounds and (len(bounds) != len(card.labels) - 1 or not 0 <= bounds[0] <= bounds[1] < float("inf")):
         raise ServerFault(f"card of {card.model}: boundaries {list(bounds)}; two are needed, or none")
-    if not (0 <= card.accuracy <= 1 and 0 <= card.majority <= 1):
-        raise ServerFault(f"card of {card.model}: accuracy {card.accuracy:g}, majority {card.majority:g}")
+    shares = {"accuracy": card.accuracy, "picture_accuracy": card.picture_accuracy, "majority": card.majority}
+    if not all(0 <= share <= 1 for share in shares.values()):
+        figures = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        raise ServerFault(f"card of {card.model}: {figures}; each is a share, 0 to 1")
     return card
 
 
-def _trust_warnings(card: EngagementCard, place: int) -> Iterator[str]:
-    if not card.signal:
-        yield no_signal(card.accuracy, card.majority)
+def _trust_warnings(card: EngagementCard, place: int, alone: bool) -> Iterator[str]:
+    signal = card.picture_signal if alone else card.signal
+    if not signal:
+        yield no_signal(card.picture_accuracy if alone else card.accuracy, card.majority, alone)
     if card.starter:
         yield (
             "the probabilities were learned from generated posts, not yours; train on past posts by "
             "`python -m export.train_engagement --data FILE.csv`, then `make models`"
         )
-    elif card.signal and not card.skill[place]:
+    elif signal and not card.skill[place]:
         label = card.labels[place]
         yield f"{label}: told from the other classes no better than by chance on posts it had not seen"
