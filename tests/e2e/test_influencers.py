@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from adlens import Recommender, cli, contract
 from adlens.contract import ModelCard
@@ -321,3 +322,39 @@ def test_what_a_tower_says_of_itself_is_what_the_ranker_is(agency: Agency, side:
     schema = Tower(agency.ranker, side).schema
     assert (schema.side, set(schema.names)) == (side, {*BLOCKS})
     assert [segment.stop for segment in schema.segments] == [each.stop for each in agency.ranker.segments]
+
+
+def test_a_gallery_of_photos_takes_no_influencers(agency: Agency, tmp_path: Path) -> None:
+    photos = GalleryFolder(tmp_path / "gallery")
+    photos.ensure(contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER])
+    result = agency.run("build", agency.accounts, "--influencers", photos.folder)
+    assert result.exit_code == 1
+    assert "is a gallery of dlib, not of influencer_tower" in result.stderr
+    assert photos.manifest().embedder == contract.EMBEDDER
+
+
+def test_a_sheet_shows_the_posts_that_speak_for_influencers(agency: Agency, tmp_path: Path) -> None:
+    found = agency.rank(2, "--followers", ":", "--count", "3", "--posts", "3")
+    for each in found["influencers"]:
+        for post in each["posts"]:
+            picture = tmp_path / "folders" / each["id"] / post["image"]
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (250, 0, 0)).save(picture, quality=95)
+    out = tmp_path / "out"
+    again = agency.rank(
+        2,
+        "--followers",
+        ":",
+        "--count",
+        "3",
+        "--posts",
+        "3",
+        "--out",
+        out,
+        "--pictures",
+        tmp_path / "folders",
+    )
+    assert again == found | {"sheet": str(out / "brand-2.jpg")}
+    sheet = np.asarray(Image.open(out / "brand-2.jpg")).astype(int)
+    red = (np.abs(sheet - (250, 0, 0)).max(axis=2) < 12).sum()
+    assert red > 20_000 * sum(len(each["posts"]) for each in found["influencers"])
