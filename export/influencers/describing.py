@@ -82,7 +82,8 @@ def build(network: DescribeNetwork, source: Weights, folder: Path, batch: tuple[
     """
     found = digest(network)
     card = contract.ModelCard(contract.DESCRIBE_POST, found[:16], source.starter)
-    trained_on = "nothing" if source.starter else "ImageNet, by its authors"
+    by_authors = source.source == URLS[NAME].url
+    trained_on = "ImageNet, by its authors" if by_authors else "nothing" if source.starter else "not known"
     manifest = Manifest(contract.DESCRIBE_POST, source, found, trained_on, {})
     one = (batch[0][:1], batch[1][:1])
     return write_model(Carded(network, card), SIGNATURE, [one, batch], manifest, folder)
