@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from adlens.engagement import EngagementAnswer as EngagementAnswer
     from adlens.engagement import EngagementRanking as EngagementRanking
     from adlens.errors import AdlensError as AdlensError
+    from adlens.influencers import InfluencerAnswer as InfluencerAnswer
+    from adlens.influencers import RankedInfluencer as RankedInfluencer
     from adlens.recommender import AsyncRecommender as AsyncRecommender
     from adlens.recommender import Recommender as Recommender
     from adlens.transport import Tls as Tls
@@ -53,11 +55,13 @@ _HOME: Final = {
     "EngagementRanking": "engagement",
     "Face": "answers",
     "Failure": "answers",
+    "InfluencerAnswer": "influencers",
     "JudgedFace": "answers",
     "Match": "answers",
     "MatchedFace": "ads",
     "OfferAnswer": "customers",
     "PictureAnswer": "answers",
+    "RankedInfluencer": "influencers",
     "Recommender": "recommender",
     "Tls": "transport",
     "UserAnswer": "answers",

@@ -17,6 +17,7 @@ from adlens.ads import AdAnswer
 from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.creatives import CreativeAnswer
 from adlens.customers import OfferAnswer
+from adlens.described import DescribedAccount
 from adlens.engagement import EngagementAnswer, EngagementRanking
 from adlens.filters import Filter
 from adlens.front import (
@@ -179,9 +180,9 @@ class AsyncRecommender(Front):
 
     async def rank_influencers(
         self,
-        brand: Blocks,
+        brand: Blocks | DescribedAccount,
         *,
-        name: str = "brand",
+        name: str | None = None,
         filter: Filter | None = None,  # noqa: A002
         followers: influencers.Range = influencers.MICRO,
         engagement: influencers.Range = influencers.OPEN,

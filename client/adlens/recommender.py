@@ -19,6 +19,7 @@ from adlens.answers import Failure, Health, PictureAnswer, UserAnswer
 from adlens.async_recommender import AsyncRecommender as AsyncRecommender
 from adlens.creatives import CreativeAnswer
 from adlens.customers import OfferAnswer
+from adlens.described import DescribedAccount
 from adlens.engagement import EngagementAnswer, EngagementRanking
 from adlens.filters import Filter
 from adlens.front import (
@@ -295,9 +296,9 @@ class Recommender(Front):
 
     def rank_influencers(
         self,
-        brand: Blocks,
+        brand: Blocks | DescribedAccount,
         *,
-        name: str = "brand",
+        name: str | None = None,
         filter: Filter | None = None,  # noqa: A002
         followers: influencers.Range = influencers.MICRO,
         engagement: influencers.Range = influencers.OPEN,
@@ -306,9 +307,9 @@ class Recommender(Front):
         """Find the influencers that fit a brand best, among those that the server holds.
 
         Args:
-            brand: the blocks of features of its account, by name: float32 [length] each, as the ranker was
-                trained on. A block that is not known is left out.
-            name: of the brand, in messages and in the answer.
+            brand: a described account, or blocks of features by name: float32 [length] each, as the ranker
+                was trained on. A block that is not known is left out.
+            name: of the brand, in messages and in the answer; by default the account's id.
             filter: which influencers may be found: ``{"category": ["shoes", "fashion"], "language": "en"}``.
             followers: lowest and highest, None where open; by default those of a micro-influencer. Who has no
                 known number passes only where both are open.

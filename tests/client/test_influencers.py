@@ -13,6 +13,7 @@ import pytest
 
 from adlens import contract
 from adlens.async_recommender import AsyncRecommender
+from adlens.described import DescribedAccount
 from adlens.errors import AdlensError, BadAccount, BadFilter, BadRequest, ServerFault, WrongEmbedder
 from adlens.influencers import InfluencerAnswer
 from adlens.jobs import influencers
@@ -222,8 +223,13 @@ def test_both_front_doors_ask_alike() -> None:
         async with AsyncRecommender(url) as front:
             return await front.rank_influencers(BRAND, name="shop")
 
+    shop = DescribedAccount(
+        "shop", "s", "shop", 1e6, 0.01, "", "", True, 1, 1, (), {}, {n: np.array(BRAND[n]) for n in BRAND}
+    )
     with FakeTriton() as server, Recommender(server.url) as front:
         server.models |= said.models
+        assert front.rank_influencers(shop).brand == "shop"
+        assert front.rank_influencers(BRAND).brand == "brand"
         answer = front.rank_influencers(BRAND, name="shop")
         assert [each.id for each in answer.influencers] == ["ann", "bob", "eve"]
         assert asyncio.run(later(server.url)) == answer

@@ -332,8 +332,7 @@ def _ranked(
         )
     with Recommender(**connection) as front:
         answer = front.rank_influencers(
-            account.vectors,
-            name=brand,
+            account,
             filter=chosen.filter,
             followers=chosen.followers,
             engagement=(chosen.min_engagement, None),

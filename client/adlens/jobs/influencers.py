@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from adlens import contract, filters, responses
 from adlens.contract import GalleryCard, ModelCard
-from adlens.described import PLAIN
+from adlens.described import PLAIN, DescribedAccount
 from adlens.errors import BadFilter, BadRequest, ServerFault, WrongEmbedder
 from adlens.filters import Filter
 from adlens.influencers import InfluencerAnswer, RankedInfluencer
@@ -33,6 +33,7 @@ MICRO: Final[Range] = (5_000, 100_000)
 """Followers of a micro-influencer (Gan et al., ACM Multimedia 2019)."""
 OPEN: Final[Range] = (None, None)
 DEFAULT_COUNT: Final = 10
+NAMELESS: Final = "brand"
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,13 @@ def read_schema(response: InferResponse) -> AccountSchema:
 
 
 def ask(
-    brand: Blocks, name: str, wanted: Wanted, schema: AccountSchema | None
+    brand: Blocks | DescribedAccount, name: str | None, wanted: Wanted, schema: AccountSchema | None
 ) -> Conversation[tuple[InfluencerAnswer, AccountSchema]]:
     """The whole conversation: yields requests, is sent their responses, and returns answer and schema.
 
     Args:
-        brand: blocks of the brand's account.
-        name: of the brand.
+        brand: the brand's account, or its blocks.
+        name: of the brand; None for the account's id.
         wanted: which influencers may be found.
         schema: of the brand's tower that answered last; None where none has. Where it has been replaced
             since, it is asked for its schema anew.
@@ -129,13 +130,15 @@ def ask(
         WrongEmbedder: the gallery was made by another ranker than the brand's tower.
         ServerFault: a response breaks ``adlens.contract``.
     """
+    blocks = brand.vectors if isinstance(brand, DescribedAccount) else brand
+    name = name or (brand.id if isinstance(brand, DescribedAccount) else NAMELESS)
     known = schema or read_schema((yield contract.BRAND_TOWER, probe()))
     while True:
-        row = known.encode(brand, name)
+        row = known.encode(blocks, name)
         response = yield contract.RANK_INFLUENCERS, request(row, wanted)
         said = read_schema(response)
         if said == known:
-            ignored = [block for block in brand if block.removesuffix(PLAIN) not in known.names]
+            ignored = [block for block in blocks if block.removesuffix(PLAIN) not in known.names]
             return interpret(response, known, name, known.known(row), wanted, ignored), known
         known = said
 
