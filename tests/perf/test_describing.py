@@ -12,11 +12,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from adlens import contract
 from perf.describing import _report, cut_out, main
 from perf.embedding import session
-from server.launcher import ServerOptions
-from tests.conftest import Serve
+from server.launcher import Server
 
 GRAPH = """
     <ir_version: 9, opset_import: ["": 18]>
@@ -61,8 +59,9 @@ def test_a_round_is_held_against_the_better_of_the_bare_ways_in_that_round() -> 
     assert found["pictures_per_s"]["served"] == 7
 
 
-def test_the_server_says_what_the_graph_says_and_all_ways_are_measured(serve: Serve, tmp_path: Path) -> None:
-    server = serve(*ServerOptions().repositories, models=(contract.DESCRIBE_POSTS,))
+def test_the_server_says_what_the_graph_says_and_all_ways_are_measured(
+    server: Server, tmp_path: Path
+) -> None:
     for number, size in enumerate([(90, 140), (700, 300)]):
         pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.jpg")
