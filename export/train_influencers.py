@@ -152,6 +152,8 @@ def main(
         config = read_config(file)
         config = replace(config, kind=kind or config.kind)
         pairs = read_pairs(features) if features else planted.plant()
+        if len(np.unique(pairs.labels[pairs.positive])) == 1:
+            click.echo("no competence is known: all influencers of a brand count alike", err=True)
         if compare:
             rows = comparison.compare(pairs, config, seed)
             click.echo(comparison.to_text(rows))

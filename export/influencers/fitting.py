@@ -35,6 +35,8 @@ MAX_DIMENSION: Final = 512
 """Of a vector, that of `adlens.contract`."""
 MIN_BRANDS: Final = 10
 """With a positive; with fewer there is nothing to learn."""
+MOST_UNSEEN: Final = 0.5
+"""Share of the influencers that a fold holds out at most."""
 _FLOOR: Final = 0.01
 """Of the scatter's mean eigenvalue, added to all: what hardly varies is not blown up."""
 _ONE_SIDED: Final = 32
@@ -111,13 +113,20 @@ def unseen_folds(pairs: Pairs, folds: int, seed: int) -> Iterator[tuple[Pairs, P
     them tells how well influencers are ranked that have never been seen.
     """
     having = np.flatnonzero(pairs.positive.any(1))
-    order = np.random.default_rng(seed).permutation(having)
+    random = np.random.default_rng(seed)
+    order = random.permutation(having)
     for fold in range(folds):
         held_out = np.sort(order[fold::folds])
         candidates = pairs.positive[held_out].any(0)
-        fitting = np.setdiff1d(having, held_out)
-        known = pairs.subset(fitting, ~candidates)
-        yield known, pairs.subset(held_out, candidates)
+        if candidates.mean() > MOST_UNSEEN:
+            candidates &= random.random(len(candidates)) < MOST_UNSEEN
+            held_out = held_out[pairs.positive[held_out][:, candidates].any(1)]
+        fitting = pairs.subset(np.setdiff1d(having, held_out), ~candidates)
+        if not (len(held_out) and fitting.positive.any()):
+            raise DatasetError(
+                f"{pairs.name}: too few influencers to hold some out; there are {candidates.size}"
+            )
+        yield fitting, pairs.subset(held_out, candidates)
 
 
 def score(ranker: Ranker, brands: Blocks, influencers: Blocks) -> Array:

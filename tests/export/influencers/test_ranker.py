@@ -67,6 +67,16 @@ def test_folds_hold_out_brands_and_their_influencers() -> None:
     assert sorted(seen) == list(range(40))
 
 
+def test_influencers_that_many_brands_had_are_not_all_held_out() -> None:
+    pairs = planted.plant(60, 40, 8)
+    for fitting, held_out in unseen_folds(pairs, 5, 3):
+        assert fitting.labels.shape[1] >= 10
+        assert held_out.positive.any(1).all()
+    fit_ranker(pairs, FitOptions(folds=2))
+    with pytest.raises(DatasetError, match="too few influencers"):
+        list(unseen_folds(pairs.subset(np.arange(60), np.arange(1)), 5, 3))
+
+
 def test_segments_are_whole_and_their_products_add_up_to_the_score(
     parts: tuple[Pairs, Pairs], ranker: Ranker
 ) -> None:
