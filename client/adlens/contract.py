@@ -416,22 +416,6 @@ def match_faces_signature(embedder: str, dimension: int) -> Signature:
 _RANKING: Final = (
     INFLUENCER_SCORES, INFLUENCER_IDS, INFLUENCER_NUMBERS, INFLUENCER_VECTORS, INFLUENCER_COUNT,
 )  # fmt: skip
-INFLUENCER_MODELS: Final = {
-    DESCRIBE_POST: Signature(_some(PIXELS, PICTURE_SIZE), _some(POST_FEATURES, CARD)),
-    DESCRIBE_POSTS: Signature(
-        _some(IMAGE),
-        _some(PICTURE_SIZE, POST_FEATURES) | {card_output(DESCRIBE_POST): TENSORS[CARD]},
-    ),
-    BRAND_TOWER: Signature(_some(ACCOUNT), _some(ACCOUNT_VECTOR, CARD, SCHEMA)),
-    INFLUENCER_TOWER: Signature(_some(ACCOUNT), _some(ACCOUNT_VECTOR, CARD, SCHEMA)),
-    INFLUENCERS: Signature(_some(ACCOUNT_VECTOR, FILTER, RANGES), _some(*_RANKING, CARD)),
-    RANK_INFLUENCERS: Signature(
-        _some(ACCOUNT, FILTER, RANGES),
-        _some(ACCOUNT_VECTOR, *_RANKING, SCHEMA)
-        | {card_output(model): TENSORS[CARD] for model in (BRAND_TOWER, INFLUENCERS)},
-    ),
-}
-
 MODELS: Final = {
     DECODE: Signature(_some(IMAGE), _some(PIXELS, PICTURE_SIZE)),
     DETECT_FACES: Signature(_some(PIXELS), _some(*_FACES, CARD)),
@@ -476,6 +460,19 @@ MODELS: Final = {
     PREDICT_ENGAGEMENT: Signature(
         _some(IMAGE, POST),
         _some(PICTURE_SIZE, ENGAGEMENT) | {card_output(ENGAGEMENT_MODEL): TENSORS[CARD]},
+    ),
+    DESCRIBE_POST: Signature(_some(PIXELS, PICTURE_SIZE), _some(POST_FEATURES, CARD)),
+    DESCRIBE_POSTS: Signature(
+        _some(IMAGE),
+        _some(PICTURE_SIZE, POST_FEATURES) | {card_output(DESCRIBE_POST): TENSORS[CARD]},
+    ),
+    BRAND_TOWER: Signature(_some(ACCOUNT), _some(ACCOUNT_VECTOR, CARD, SCHEMA)),
+    INFLUENCER_TOWER: Signature(_some(ACCOUNT), _some(ACCOUNT_VECTOR, CARD, SCHEMA)),
+    INFLUENCERS: Signature(_some(ACCOUNT_VECTOR, FILTER, RANGES), _some(*_RANKING, CARD)),
+    RANK_INFLUENCERS: Signature(
+        _some(ACCOUNT, FILTER, RANGES),
+        _some(ACCOUNT_VECTOR, *_RANKING, SCHEMA)
+        | {card_output(model): TENSORS[CARD] for model in (BRAND_TOWER, INFLUENCERS)},
     ),
 }  # fmt: skip
 """What every model of this repository takes and gives; other embedders bring three models each."""

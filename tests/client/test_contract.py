@@ -37,6 +37,8 @@ LEAVES = {
     ],
     contract.RENDER_CREATIVE: [contract.DECODE, contract.RENDER_VARIANTS],
     contract.PREDICT_ENGAGEMENT: [contract.DECODE, contract.ENGAGEMENT_MODEL],
+    contract.DESCRIBE_POSTS: [contract.DECODE, contract.DESCRIBE_POST],
+    contract.RANK_INFLUENCERS: [contract.BRAND_TOWER, contract.INFLUENCERS],
 }
 """Steps of each ensemble, in the order of its configuration."""
 CARD = ModelCard("attributes_dlib", "0123456789abcdef", False, ("hat", "Bärtchen"), (0.9, 0.123456789))

@@ -79,7 +79,7 @@ def test_micro_influencers_are_asked_for_unless_said_otherwise() -> None:
     assert second[contract.RANGES][0].tolist() == [[-INFINITE, 9_000], pytest.approx([0.02, INFINITE])]
     assert not first[contract.FILTER].any()
     assert second[contract.FILTER][0, 0, 0] == contract.filter_code("category", "shoes")
-    expected = contract.INFLUENCER_MODELS[contract.RANK_INFLUENCERS].inputs
+    expected = contract.MODELS[contract.RANK_INFLUENCERS].inputs
     assert {name: (1, *tensor.shape) for name, tensor in expected.items()} == {
         name: array.shape for name, array in first.items()
     }

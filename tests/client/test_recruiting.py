@@ -220,7 +220,7 @@ def test_commands_know_wrong_usage_before_anything_is_sent() -> None:
 
 def test_the_fake_of_these_tests_is_of_the_contract() -> None:
     ranked = Said({}).ranked({contract.ACCOUNT: np.zeros((1, contract.MAX_ACCOUNT), np.float32)})
-    expected = contract.INFLUENCER_MODELS[contract.RANK_INFLUENCERS].outputs
+    expected = contract.MODELS[contract.RANK_INFLUENCERS].outputs
     assert {name: array.shape[1:] for name, array in ranked.items()} == {
         name: tensor.shape for name, tensor in expected.items()
     }

@@ -124,7 +124,7 @@ def test_both_towers_name_one_ranker(ranker: Ranker, towers: dict[str, onnxrunti
         assert schema == Tower(ranker, side).schema
         assert schema.ranker == ModelCard.from_bytes(card[2].tobytes()).weights == digest(ranker)[:16]
         assert {output.name for output in session.get_outputs()} == {
-            *contract.INFLUENCER_MODELS[model].outputs
+            *contract.MODELS[model].outputs
         }
 
 
