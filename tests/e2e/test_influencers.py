@@ -25,7 +25,7 @@ from adlens.errors import BadFilter, WrongEmbedder
 from adlens.galleries.files import GalleryFolder
 from export.graph import Manifest, Weights
 from export.influencers import planted
-from export.influencers.blocks import Pairs
+from export.influencers.blocks import Pairs, write_pairs
 from export.influencers.fitting import FitOptions, fit_ranker, score, tensors
 from export.influencers.ranker import Ranker
 from export.influencers.towers import SIDES, Tower, write_tower
@@ -358,3 +358,15 @@ def test_a_sheet_shows_the_posts_that_speak_for_influencers(agency: Agency, tmp_
     sheet = np.asarray(Image.open(out / "brand-2.jpg")).astype(int)
     red = (np.abs(sheet - (250, 0, 0)).max(axis=2) < 12).sum()
     assert red > 20_000 * sum(len(each["posts"]) for each in found["influencers"])
+
+
+def test_a_file_of_features_will_do_where_there_are_no_posts(agency: Agency, tmp_path: Path) -> None:
+    file = tmp_path / "features.npz"
+    write_pairs(agency.pairs, file)
+    expected = [each["id"] for each in agency.rank(5, "--followers", ":")["influencers"]]
+    assert agency.run("build", file).exit_code == 0
+    result = agency.run("rank", "brand-5", "--accounts", file, "--followers", ":", "--json")
+    found = json.loads(result.stdout)["influencers"]
+    assert [each["id"] for each in found] == expected
+    assert {each["followers"] for each in found} == {None}
+    assert agency.run("build", agency.accounts).exit_code == 0

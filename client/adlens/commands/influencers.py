@@ -24,9 +24,10 @@ from adlens.commands import SERVER_FAILED, SOME_FAILED, inventory, options
 from adlens.commands.describing import describe
 from adlens.commands.enrolling import contents_before
 from adlens.commands.inventory import Held, connect, exit_codes
-from adlens.described import DescribedAccount, DescribedFolder
+from adlens.described import DescribedAccount
 from adlens.drawings import Drawings
 from adlens.errors import BadImage, InvalidConfiguration
+from adlens.feature_file import read_accounts
 from adlens.filters import Filter
 from adlens.galleries.records import AccountRecord
 from adlens.galleries.served import ServedGallery
@@ -51,7 +52,7 @@ def _held(folder: Path | None) -> Held:
     return Held(options.influencers_folder(folder), "--influencers", "influencer")
 
 
-_accounts = click.argument("accounts", type=click.Path(path_type=Path, exists=True, file_okay=False))
+_accounts = click.argument("accounts", type=click.Path(path_type=Path, exists=True))
 
 
 @click.group()
@@ -69,8 +70,9 @@ influencers.add_command(describe)
 def build(**given: Any) -> None:  # noqa: ANN401
     """Make the accounts of ACCOUNTS the influencers, in place of those before.
 
-    ACCOUNTS is a folder of described accounts (adlens.describing); brands among them are passed over. No post
-    is stored. Category and language become attributes.
+    ACCOUNTS is a folder of described accounts (adlens influencers describe), or an NPZ of features as rankers
+    are trained on; brands among them are passed over. No post is stored. Category and language become
+    attributes.
     """
     _recruit(keep=False, **given)
 
@@ -102,7 +104,7 @@ def _recruit(
         with gallery.locked():
             before = contents_before(held, recruiter.name, recruiter.dimension, keep=keep)
             records = []
-            for each in recruiter.recruit(_bar(DescribedFolder(accounts).read())):
+            for each in recruiter.recruit(_bar(read_accounts(accounts))):
                 if isinstance(each, AccountRecord):
                     records.append(each)
                 else:
@@ -203,9 +205,9 @@ class _Chosen:
     "--accounts",
     envvar="ADLENS_ACCOUNTS",
     required=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of described accounts: the brand's, and influencers' whose posts are to be told.",
+    metavar="PATH",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of described accounts: the brand's, and influencers' whose posts are to be told. Or an NPZ.",
 )
 @click.option(
     "--category",
@@ -290,7 +292,7 @@ def rank(
     drawing = None
     with exit_codes():
         drawings = Drawings(out, (pictures,)) if out and pictures else None
-        answer = _ranked(brand, DescribedFolder(accounts), _Chosen(**chosen), connection)
+        answer = _ranked(brand, accounts, _Chosen(**chosen), connection)
         if drawings and pictures:
             drawing = drawings.influencers(answer, _at_hand(answer, pictures))
     if as_json:
@@ -316,20 +318,16 @@ def _at_hand(answer: InfluencerAnswer, folder: Path) -> dict[tuple[str, int], Im
     return found
 
 
-def _ranked(
-    brand: str, described: DescribedFolder, chosen: _Chosen, connection: dict[str, Any]
-) -> InfluencerAnswer:
+def _ranked(brand: str, accounts: Path, chosen: _Chosen, connection: dict[str, Any]) -> InfluencerAnswer:
     """The answer, with posts where they are asked for.
 
     Raises:
         InvalidConfiguration: the brand is none of the accounts.
         AdlensError: as ``Recommender.rank_influencers``.
     """
-    account = find(described.read(), {brand}).get(brand)
+    account = find(read_accounts(accounts), {brand}).get(brand)
     if account is None:
-        raise InvalidConfiguration(
-            f"{described.folder} has no account {brand!r}; describe it into that folder"
-        )
+        raise InvalidConfiguration(f"{accounts} has no account {brand!r}; describe it into that folder")
     with Recommender(**connection) as front:
         answer = front.rank_influencers(
             account,
@@ -341,5 +339,5 @@ def _ranked(
     if not (chosen.posts and answer.influencers):
         return answer
     with connect(connection) as server:
-        known = find(described.read(), {each.id for each in answer.influencers})
+        known = find(read_accounts(accounts), {each.id for each in answer.influencers})
         return Recruiter(server).with_posts(answer, known, chosen.posts)

@@ -1,0 +1,76 @@
+"""Accounts out of one file of features, where there are no posts: an NPZ, as rankers are trained on.
+
+It holds ``brand_<block>`` [brands, values] and ``inf_<block>`` [influencers, values], and may hold
+``brand_category`` and ``inf_category``, texts or numbers; ``label`` is passed over. The published data set of
+micro-influencers comes like this. Accounts have no names there: they are ``brand-0`` and on.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adlens.described import DescribedAccount, DescribedFolder
+from adlens.errors import InvalidConfiguration
+
+_SIDES: Final = {"brand": "brand_", "influencer": "inf_"}
+_CATEGORY: Final = "category"
+
+
+def read_accounts(path: Path) -> Iterator[DescribedAccount]:
+    """The accounts of a folder of described ones, or of a file of features.
+
+    Raises:
+        InvalidConfiguration: it cannot be read, or is neither.
+    """
+    return DescribedFolder(path).read() if path.is_dir() else _read_file(path)
+
+
+def _read_file(path: Path) -> Iterator[DescribedAccount]:
+    try:
+        # Opened here, as numpy leaves a file open that is no archive.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        sides = {side: _blocks(arrays, prefix) for side, prefix in _SIDES.items()}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise InvalidConfiguration(
+            f"{path} is no NPZ of features ({error}); give a folder of described accounts, or such a file"
+        ) from error
+    if not any(sides.values()):
+        raise InvalidConfiguration(
+            f"{path} has no brand_<block> and no inf_<block>, only {', '.join(arrays) or 'nothing'}"
+        )
+    for side, blocks in sides.items():
+        categories = arrays.get(_SIDES[side] + _CATEGORY)
+        for row in range(len(next(iter(blocks.values()), ()))):
+            name = f"{side}-{row}"
+            category = "" if categories is None else str(categories[row])
+            vectors = {block: values[row].astype(np.float32) for block, values in blocks.items()}
+            yield DescribedAccount(
+                name, "", name, math.nan, math.nan, category, "", side == "brand", 0, 0, (), {}, vectors
+            )
+
+
+def _blocks(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Of one side, by name.
+
+    Raises:
+        ValueError: they are no rows of numbers, or are not of the same accounts.
+    """
+    found = {
+        name.removeprefix(prefix): values
+        for name, values in arrays.items()
+        if name.startswith(prefix) and name != prefix + _CATEGORY
+    }
+    shapes = {name: values.shape for name, values in found.items()}
+    if any(values.ndim != 2 or values.dtype.kind not in "fiu" for values in found.values()):
+        raise ValueError(f"blocks {prefix}* are {shapes}, not all rows of numbers")
+    if len({len(values) for values in found.values()}) > 1:
+        raise ValueError(f"blocks {prefix}* have different numbers of rows: {shapes}")
+    return found
