@@ -19,7 +19,7 @@ from adlens import contract
 from adlens.towers import AccountSchema, Block, Segment
 from export.datasets import DatasetError
 from export.graph import Manifest, Signature, Weights, write_model
-from export.influencers import starter
+from export.influencers import networks, starter
 from export.influencers.networks import WIDTH, BilinearNetwork
 from export.influencers.ranker import BRAND_SIDE, INFLUENCER_SIDE, BlockMap, Ranker
 from export.networks.attributes import digest
@@ -96,7 +96,7 @@ def build(model: str, folder: Path) -> Manifest:
 
 def sources() -> list[Path]:
     """Files on which what ``build`` gives depends."""
-    return [Path(__file__), *starter.sources()]
+    return [Path(__file__), Path(networks.__file__), *starter.sources()]
 
 
 def account_schema(ranker: AnyRanker, side: str) -> AccountSchema:
