@@ -1,10 +1,11 @@
 """Pictures a second of ``predict_engagement``, beside the bare ResNet in ONNX Runtime.
 
-Ways take turns over the same pictures, A B C D A B C D, so that a drifting machine harms all alike:
+Ways take turns over the same pictures, A B C D E A B C D E, so that a drifting machine harms all alike:
 
 * served: JPEG bytes and a context over gRPC to a running server, from this process, a fixed number in flight;
 * network: the ResNet of the served graph, cut out of it, in this process, on squares that are there already:
-  a one-thread session for each core, in batches of the same size as those that the server makes;
+  one session with a thread for each core;
+* network_apart: the same, but a one-thread session for each core, as the server has them;
 * decode: the served DALI pipeline alone, a pipeline for each core;
 * in_process: that pipeline and the whole graph, for each core, picture by picture, and no server at all.
 
@@ -96,7 +97,8 @@ def measure(
     """
     model = read_model(contract.ENGAGEMENT_MODEL)
     network, start, last = cut_out(model)
-    stages, alone = Stages(model), session(network)
+    cores = psutil.cpu_count() or 1
+    stages, alone, abreast = Stages(model), session(network), session(network, cores)
     feeds = [stages.decode(jpeg) for jpeg in pictures]
     inner = squares_of(model, start, last, feeds)
     for squares, expected in inner:
@@ -107,7 +109,7 @@ def measure(
     batches = [
         np.take(squares, range(place, place + batch), axis=0, mode="wrap") for place in range(len(squares))
     ]
-    cores = psutil.cpu_count() or 1
+    turns = -(-count // batch)
     with Connection(Endpoint(url)) as connection:
 
         def serve(jpeg: Jpeg) -> Floats:
@@ -119,8 +121,9 @@ def measure(
             raise click.ClickException("the server says something else than the graph in this checkout")
         ways: dict[str, Callable[[], float]] = {
             "served": lambda: rate(serve, pictures, count, in_flight),
-            "network": lambda: (
-                batch * rate(lambda some: alone.run(None, {start: some}), batches, -(-count // batch), cores)
+            "network": lambda: batch * rate(lambda some: abreast.run(None, {start: some}), batches, turns, 1),
+            "network_apart": lambda: (
+                batch * rate(lambda some: alone.run(None, {start: some}), batches, turns, cores)
             ),
             "decode": lambda: rate(stages.decode, pictures, count, cores),
             "in_process": lambda: rate(stages.run, pictures, count, cores),
@@ -143,12 +146,13 @@ def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
     """Medians over the rounds; ratios are taken within each round."""
     columns = {way: np.array(each) for way, each in rates.items()}
     served, network, decode = (columns[way] for way in ("served", "network", "decode"))
-    both = 1 / (1 / network + 1 / decode)
+    both = 1 / (1 / columns["network_apart"] + 1 / decode)
     ratios = {
         "served_to_network": served / network,
-        "served_to_decode_and_network": served / both,
+        "served_to_network_apart": served / columns["network_apart"],
+        "served_to_decode_and_network_apart": served / both,
         "served_to_in_process": served / columns["in_process"],
-        "in_process_to_network": columns["in_process"] / network,
+        "in_process_to_network_apart": columns["in_process"] / columns["network_apart"],
         "share_of_decode": both / decode,
     }
     return {
@@ -164,7 +168,9 @@ def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
 @click.option("--count", type=click.IntRange(1), default=96, help="Pictures a round and way.")
 @click.option("--rounds", type=click.IntRange(1), default=3)
 @click.option("--in-flight", type=click.IntRange(1), default=16)
-@click.option("--batch", type=click.IntRange(1), default=contract.MAX_BATCH, help="Of the bare network.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, help="Of the bare network; the server makes none."
+)
 def main(folder: Path, url: str, count: int, rounds: int, in_flight: int, batch: int) -> None:
     """Measure with the JPEG files of FOLDER and print the figures as JSON."""
     pictures = read_pictures(folder)

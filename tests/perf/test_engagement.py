@@ -43,7 +43,7 @@ def test_all_ways_are_measured_and_compared(serve: Serve, folder: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)
     rates = report["pictures_per_s"]
-    assert set(rates) == {"served", "network", "decode", "in_process"}
+    assert set(rates) == {"served", "network", "network_apart", "decode", "in_process"}
     assert all(rate > 0 for rate in rates.values())
     assert report["served_to_network"] == pytest.approx(rates["served"] / rates["network"], rel=0.05)
     assert 0 < report["share_of_decode"] < 1
