@@ -14,7 +14,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -234,8 +234,12 @@ class DescribedFolder:
         _write(path, lambda file: np.savez(file, **blocks))  # last: without it there is no such part
         (self.folder / _JOURNAL).unlink()
 
-    def read(self) -> Iterator[DescribedAccount]:
-        """All finished accounts, of whom one part at a time is in memory.
+    def read(self, ids: Collection[str] | None = None, *, posts: bool = True) -> Iterator[DescribedAccount]:
+        """Finished accounts, of whom one part at a time is in memory.
+
+        Args:
+            ids: of those that are wanted; None for all. Parts that hold none of them are passed over.
+            posts: whether the heaviest posts are wanted, which are most of what is read.
 
         Raises:
             InvalidConfiguration: a part cannot be read.
@@ -243,14 +247,19 @@ class DescribedFolder:
         last = {record["id"]: number for number, record in enumerate(self._records())}
         number = 0
         for path in self._parts():
-            blocks, posts = _load(path), iter(_rows(_load(_posts(path))))
-            for record, vectors in zip(_records(path.with_suffix(".jsonl")), _rows(blocks), strict=True):
-                heaviest = list(islice(posts, len(record["heaviest"])))
-                if last[record["id"]] == number:
-                    yield DescribedAccount.of(record, vectors, heaviest)
+            records = _records(path.with_suffix(".jsonl"))
+            if ids is not None and not any(record["id"] in ids for record in records):
+                number += len(records)
+                continue
+            blocks, rows = _load(path), iter(_rows(_load(_posts(path)) if posts else {}))
+            for record, vectors in zip(records, _rows(blocks), strict=True):
+                told = record if posts else record | {"heaviest": []}
+                heaviest = list(islice(rows, len(told["heaviest"])))
+                if last[record["id"]] == number and (ids is None or record["id"] in ids):
+                    yield DescribedAccount.of(told, vectors, heaviest)
                 number += 1
         for account in self._journal():
-            if last[account.id] == number:
+            if last[account.id] == number and (ids is None or account.id in ids):
                 yield account
             number += 1
 

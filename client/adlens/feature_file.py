@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,13 +23,17 @@ _SIDES: Final = {"brand": "brand_", "influencer": "inf_"}
 _CATEGORY: Final = "category"
 
 
-def read_accounts(path: Path) -> Iterator[DescribedAccount]:
-    """The accounts of a folder of described ones, or of a file of features.
+def read_accounts(
+    path: Path, ids: Collection[str] | None = None, *, posts: bool = True
+) -> Iterator[DescribedAccount]:
+    """Accounts of a folder of described ones, or of a file of features; see ``DescribedFolder.read``.
 
     Raises:
         InvalidConfiguration: it cannot be read, or is neither.
     """
-    return DescribedFolder(path).read() if path.is_dir() else _read_file(path)
+    if path.is_dir():
+        return DescribedFolder(path).read(ids, posts=posts)
+    return (account for account in _read_file(path) if ids is None or account.id in ids)
 
 
 def _read_file(path: Path) -> Iterator[DescribedAccount]:

@@ -5,7 +5,7 @@ Both go through the influencers' tower: accounts as they are, and as they would 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -156,11 +156,6 @@ class Recruiter:
             return self.schema.encode(blocks, account.id)
         except BadAccount:  # its only post: without it, nothing is known
             return self.schema.unknown
-
-
-def find(accounts: Iterable[DescribedAccount], ids: Collection[str]) -> dict[str, DescribedAccount]:
-    """The accounts of these ids, those that are there."""
-    return {account.id: account for account in accounts if account.id in ids}
 
 
 def _record(account: DescribedAccount, vector: Vector) -> AccountRecord | Failure:

@@ -19,7 +19,7 @@ from adlens.errors import ServerFault, WrongEmbedder
 from adlens.galleries.records import AccountRecord
 from adlens.influencers import InfluencerAnswer, InfluentialPost, RankedInfluencer
 from adlens.ranking_table import table
-from adlens.recruiting import Recruiter, find
+from adlens.recruiting import Recruiter
 from adlens.transport import Connection, Endpoint
 from tests.client.fake_triton import FakeTriton
 from tests.client.influencer_responses import RANKER, SCHEMA, Arrays, Said, bytes_of
@@ -167,11 +167,6 @@ def test_reasons_by_another_ranker_are_refused(connection: Connection) -> None:
     answer = answer_of(model_versions={contract.BRAND_TOWER: "9" * 16})
     with pytest.raises(WrongEmbedder, match="replaced meanwhile; ask again"):
         Recruiter(connection).with_posts(answer, {}, 3)
-
-
-def test_accounts_are_found_by_id() -> None:
-    accounts = [account(id_, [1, 2, 3], [1, 2]) for id_ in ("ann", "bob")]
-    assert find(iter(accounts), {"bob", "eve"}) == {"bob": accounts[1]}
 
 
 ANN = RankedInfluencer(

@@ -36,7 +36,7 @@ from adlens.jobs.influencers import DEFAULT_COUNT, MICRO, Range
 from adlens.pictures import load, open_upright
 from adlens.ranking_table import table
 from adlens.recommender import Recommender
-from adlens.recruiting import Recruiter, find
+from adlens.recruiting import Recruiter
 
 _Command = Callable[..., Any]
 _MICRO: Final = ":".join(f"{number:g}" for number in MICRO if number is not None)
@@ -104,7 +104,7 @@ def _recruit(
         with gallery.locked():
             before = contents_before(held, recruiter.name, recruiter.dimension, keep=keep)
             records = []
-            for each in recruiter.recruit(_bar(read_accounts(accounts))):
+            for each in recruiter.recruit(_bar(read_accounts(accounts, posts=False))):
                 if isinstance(each, AccountRecord):
                     records.append(each)
                 else:
@@ -325,7 +325,7 @@ def _ranked(brand: str, accounts: Path, chosen: _Chosen, connection: dict[str, A
         InvalidConfiguration: the brand is none of the accounts.
         AdlensError: as ``Recommender.rank_influencers``.
     """
-    account = find(read_accounts(accounts), {brand}).get(brand)
+    account = next(read_accounts(accounts, {brand}, posts=False), None)
     if account is None:
         raise InvalidConfiguration(f"{accounts} has no account {brand!r}; describe it into that folder")
     with Recommender(**connection) as front:
@@ -339,5 +339,6 @@ def _ranked(brand: str, accounts: Path, chosen: _Chosen, connection: dict[str, A
     if not (chosen.posts and answer.influencers):
         return answer
     with connect(connection) as server:
-        known = find(read_accounts(accounts), {each.id for each in answer.influencers})
+        wanted = {each.id for each in answer.influencers}
+        known = {account.id: account for account in read_accounts(accounts, wanted)}
         return Recruiter(server).with_posts(answer, known, chosen.posts)

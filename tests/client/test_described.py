@@ -1,0 +1,67 @@
+"""Described accounts on disk: those that are wanted are read, and no part that holds none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adlens.described import PART, DescribedAccount, DescribedFolder, DescribedPost
+from adlens.errors import InvalidConfiguration
+
+COUNT = 2 * PART + 3
+
+
+def account(number: int, version: int = 0) -> DescribedAccount:
+    vectors = {"words": np.array([number, version], np.float32)}
+    post = DescribedPost(1, "1.jpg", "caption", 0.5, {"words": np.array([version, number], np.float32)})
+    return DescribedAccount(
+        f"a-{number}", "s", "", 9.0, 0.1, "", "", False, 2, 2, (post,) * (number % 3), {"words": 1.0}, vectors
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DescribedFolder:
+    """Two parts, and three accounts in the journal, of which one was in the first part before."""
+    found = DescribedFolder(tmp_path)
+    with found.locked({}):
+        for number in range(COUNT - 1):
+            found.append(account(number))
+        found.append(account(7, version=1))
+    return found
+
+
+def test_all_are_read_each_once_and_as_it_was_last(folder: DescribedFolder) -> None:
+    found = {each.id: each for each in folder.read()}
+    assert len(found) == len([*folder.read()]) == COUNT - 1
+    assert found["a-7"].vectors["words"].tolist() == [7, 1]
+    assert found["a-40"].heaviest[0].vectors["words"].tolist() == [0, 40]
+    assert [len(found[f"a-{number}"].heaviest) for number in range(6)] == [0, 1, 2, 0, 1, 2]
+
+
+def test_those_that_are_wanted_are_read_with_the_posts_that_are_theirs(folder: DescribedFolder) -> None:
+    wanted = {"a-7", "a-33", "a-40", f"a-{COUNT - 2}", "nobody"}
+    found = [*folder.read(wanted)]
+    assert {each.id for each in found} == wanted - {"nobody"}
+    assert found == [each for each in folder.read() if each.id in wanted]
+    for each in found:
+        for post in each.heaviest:
+            assert post.vectors["words"][1] == int(each.id[2:])
+    assert [*folder.read(set())] == []
+
+
+def test_accounts_are_read_without_posts(folder: DescribedFolder) -> None:
+    found, whole = [*folder.read(posts=False)], [*folder.read()]
+    assert [each.id for each in found] == [each.id for each in whole]
+    for each, other in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(each.vectors["words"], other.vectors["words"])
+    assert not any(each.heaviest for each in found[:PART])
+
+
+def test_a_part_that_holds_nobody_wanted_is_not_opened(folder: DescribedFolder) -> None:
+    for name in ("part-00000.npz", "posts-00000.npz"):
+        (folder.folder / name).write_bytes(b"damaged")
+    assert [each.id for each in folder.read({"a-40", "a-41"})] == ["a-40", "a-41"]
+    with pytest.raises(InvalidConfiguration, match="describe the accounts again"):
+        [*folder.read({"a-3", "a-40"})]
