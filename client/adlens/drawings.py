@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from adlens import annotate, comparison, contact_sheet, hired_sheet, popularity
+from adlens import annotate, comparison, contact_sheet, influencer_sheet, popularity
 from adlens.ads import AdAnswer
 from adlens.answers import PictureAnswer, UserAnswer
 from adlens.creatives import CreativeAnswer
@@ -91,10 +91,10 @@ class Drawings:
         """Draw all candidates on one sheet."""
         return _save(self._free(self._out / "ranking.jpg"), popularity.draw_ranking(ranking))
 
-    def influencers(self, answer: InfluencerAnswer, posts: hired_sheet.Pictures) -> Path:
+    def influencers(self, answer: InfluencerAnswer, posts: influencer_sheet.Pictures) -> Path:
         """Draw the influencers that fit a brand, with their ``posts``."""
         path = self._free(self._out / f"{answer.brand.replace('/', '-')}.jpg")
-        return _save(path, hired_sheet.draw(answer, posts))
+        return _save(path, influencer_sheet.draw(answer, posts))
 
     def variant(self, answer: CreativeAnswer, label: str, picture: Image.Image) -> Path:
         """Write the variant ``label`` as it is, to be sent."""

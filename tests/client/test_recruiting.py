@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from adlens import cli, contract, hired_sheet
+from adlens import cli, contract, influencer_sheet
 from adlens.answers import Failure
 from adlens.contract import ModelCard
 from adlens.described import DescribedAccount, DescribedPost
 from adlens.errors import ServerFault, WrongEmbedder
 from adlens.galleries.records import AccountRecord
+from adlens.influencer_table import table
 from adlens.influencers import InfluencerAnswer, InfluentialPost, RankedInfluencer
-from adlens.ranking_table import table
 from adlens.recruiting import Recruiter
 from adlens.transport import Connection, Endpoint
 from tests.client.fake_triton import FakeTriton
@@ -192,12 +192,12 @@ def test_a_table_says_who_how_well_and_why() -> None:
 def test_a_sheet_shows_the_posts_at_hand() -> None:
     red = Image.new("RGB", (200, 100), (250, 0, 0))
     answer = answer_of(ANN, BOB, starter=("brand_tower",))
-    with_picture = np.asarray(hired_sheet.draw(answer, {("ann", 1): red}))
-    without = np.asarray(hired_sheet.draw(answer, {}))
+    with_picture = np.asarray(influencer_sheet.draw(answer, {("ann", 1): red}))
+    without = np.asarray(influencer_sheet.draw(answer, {}))
     assert with_picture.shape == without.shape
     assert (with_picture == (250, 0, 0)).all(axis=2).sum() > 10_000
     assert not (without == (250, 0, 0)).all(axis=2).any()
-    assert hired_sheet.draw(answer_of(), {}).height < with_picture.shape[0]
+    assert influencer_sheet.draw(answer_of(), {}).height < with_picture.shape[0]
 
 
 def test_commands_know_wrong_usage_before_anything_is_sent() -> None:

@@ -31,10 +31,10 @@ from adlens.feature_file import read_accounts
 from adlens.filters import Filter
 from adlens.galleries.records import AccountRecord
 from adlens.galleries.served import ServedGallery
+from adlens.influencer_table import table
 from adlens.influencers import InfluencerAnswer
 from adlens.jobs.influencers import DEFAULT_COUNT, MICRO, Range
 from adlens.pictures import load, open_upright
-from adlens.ranking_table import table
 from adlens.recommender import Recommender
 from adlens.recruiting import Recruiter
 
