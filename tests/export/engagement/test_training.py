@@ -112,7 +112,7 @@ def one_export() -> Iterator[None]:
 
 @pytest.mark.usefixtures("cache")
 def test_a_relation_to_the_context_is_found_and_shuffled_labels_say_not_enough_signal() -> None:
-    posts = posts_of(500, "context")
+    posts = posts_of(800, "context")
     found = judged(posts)
     assert found.accuracy >= found.majority + 0.25
     assert found.spearman >= 0.7
