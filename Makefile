@@ -22,13 +22,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 models: $(INSTALLED)  ## export what is missing or out of date into model_repository/
 	$(BIN)/python -m export
 
-demo: models  ## products, ads, the version of a picture that converts best and the picture to post, by a real Triton
+demo: models  ## products, ads, the version of a picture that converts best, the picture to post and the influencers to ask, by a real Triton
 	$(BIN)/python -m export.generated $(DEMO)/pictures
 	$(BIN)/python -m export.generated_ads $(DEMO)/ads
 	$(BIN)/python -m export.generated_creatives $(DEMO)/catalogue --models 8 --seed 77
 	$(BIN)/python -m export.engagement.planted $(DEMO)/posts --count 8 --seed 77
+	rm -rf $(DEMO)/accounts $(DEMO)/described
+	$(BIN)/python -m export.influencers.generated_accounts $(DEMO)/accounts --brands 3 --influencers 12 --pictures 3
 	echo '{"timestamp": "2026-11-20T18:30:00+01:00", "caption": "New in! #sneakers", "followers": 52000}' > $(DEMO)/post.json
 	PATH=$(BIN):$$PATH ADLENS_GALLERY=$(DEMO)/ads/models/gallery ADLENS_ALTERNATES=$(DEMO)/ads/models/alternates \
+		ADLENS_INFLUENCERS=$(DEMO)/ads/models/influencers \
 		$(BIN)/python -m server --grpc-port 0 --metrics-port 0 \
 		--model-repository $(DEMO)/ads/models --model-repository ensembles -- sh -exc '\
 		adlens products $(DEMO)/pictures/*.jpg --out $(DEMO)/annotated; \
@@ -37,7 +40,11 @@ demo: models  ## products, ads, the version of a picture that converts best and 
 		adlens alternates build $(DEMO)/catalogue/catalogue.csv; \
 		adlens creative $(DEMO)/catalogue/model-002/0.jpg --campaign-type email --industry fashion --type women \
 			--out $(DEMO)/creatives; \
-		adlens engagement $(DEMO)/posts/pictures --context $(DEMO)/post.json --rank --out $(DEMO)/ranking'
+		adlens engagement $(DEMO)/posts/pictures --context $(DEMO)/post.json --rank --out $(DEMO)/ranking; \
+		adlens influencers describe $(DEMO)/accounts --out $(DEMO)/described; \
+		adlens influencers build $(DEMO)/described; \
+		adlens influencers rank shoes_brand_0 --accounts $(DEMO)/described --pictures $(DEMO)/accounts \
+			--out $(DEMO)/influencers'
 
 serve: models  ## the server on 127.0.0.1:8001, until Ctrl-C
 	$(BIN)/python -m server

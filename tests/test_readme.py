@@ -26,6 +26,7 @@ from adlens.galleries.records import Record
 from export import generated, generated_creatives
 from export.engagement import planted
 from export.generated_ads import CUSTOMER
+from export.influencers import generated_accounts
 from server.launcher import Server
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -37,8 +38,19 @@ def blocks(language: str, word: str = "") -> list[str]:
     return [text for name, text in BLOCKS if name == language and word in text]
 
 
+@pytest.fixture(scope="module")
+def accounts(whole_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``accounts``, of a brand and two influencers, and what the server says of them."""
+    folder = tmp_path_factory.mktemp("agency")
+    generated_accounts.write_accounts(folder / "accounts", brands=1, influencers=2, pictures=1)
+    arguments = ["influencers", "describe", str(folder / "accounts"), "--out", str(folder / "described")]
+    result = CliRunner().invoke(cli.main, arguments, env={"ADLENS_URL": whole_server.url})
+    assert result.exit_code == 0, result.output
+    return folder
+
+
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def photos(tmp_path: Path, accounts: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the README names, to run in."""
     generated.astronaut().save(tmp_path / "photo.jpg")
     generated.write_demo(tmp_path / "photos")
@@ -47,9 +59,11 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     generated_creatives.write_catalogue(tmp_path / "catalogue", models=2, pictures=2)
     shutil.copy(tmp_path / "catalogue" / "model-000" / "0.jpg", tmp_path / "shoe.jpg")
     _candidates(tmp_path)
+    shutil.copytree(accounts, tmp_path, dirs_exist_ok=True)
     for embedder, dimension, option in (
         (contract.EMBEDDER, contract.EMBEDDERS[contract.EMBEDDER], "ADLENS_GALLERY"),
         (contract.VARY_CREATIVE, contract.CREATIVE_DIMENSION, "ADLENS_ALTERNATES"),
+        (contract.INFLUENCER_TOWER, contract.ACCOUNT_DIMENSION, "ADLENS_INFLUENCERS"),
     ):
         monkeypatch.setenv(option, str(_gallery(tmp_path / option, embedder, dimension).folder))
     monkeypatch.chdir(tmp_path)
@@ -62,7 +76,7 @@ def _candidates(folder: Path) -> None:
     (folder / "candidates").mkdir()
     for number, picture in enumerate(sorted((table.parent / "pictures").iterdir()), 1):
         shutil.copy(picture, folder / "candidates" / f"{number}.jpg")
-    (folder / "post.json").write_text(blocks("json", "caption")[0])
+    (folder / "post.json").write_text(blocks("json", "advertised")[0])
 
 
 def _gallery(folder: Path, embedder: str, dimension: int) -> GalleryFolder:
@@ -77,8 +91,8 @@ def _gallery(folder: Path, embedder: str, dimension: int) -> GalleryFolder:
 
 def test_the_readme_has_blocks_of_every_kind_tested_here() -> None:
     assert {name for name, _ in BLOCKS} == {"sh", "python", "json"}
-    assert len(blocks("python")) == 5
-    assert len(blocks("json")) == 2
+    assert len(blocks("python")) == 6
+    assert len(blocks("json")) == 4
 
 
 @pytest.mark.parametrize("block", blocks("python"))
