@@ -7,8 +7,9 @@ of cleaning, and says how many posts that were, and why. Leaves ``posts.csv`` an
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -20,6 +21,7 @@ from export.engagement.posts import Unusable, read_posts, write_posts_csv
 
 POSTS_FILE: Final = "posts.csv"
 REPORT_FILE: Final = "report.json"
+Command = TypeVar("Command", bound=Callable[..., None])
 NAMED: Final = 3
 """Rows named of each reason for which rows cannot be used."""
 
@@ -72,24 +74,42 @@ def _columns(_context: click.Context, _parameter: click.Parameter, values: tuple
     return {field: column for field, _, column in pairs}
 
 
+_OPTIONS: Final = (
+    click.option("--min-ratio", default=Rules.min_ratio, help="Fewest comments a like."),
+    click.option("--max-ratio", default=Rules.max_ratio, help="Most comments a like."),
+    click.option("--max-likes", default=Rules.max_likes, help="Of a post; one with more was paid for."),
+    click.option(
+        "--keep-advertised", is_flag=True, help="Keep posts that the export itself calls advertised."
+    ),
+    click.option(
+        "--timezone",
+        callback=_zone,
+        help="Where the account lives, such as Europe/Berlin; for times in UTC, or in seconds since 1970.",
+    ),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        callback=_columns,
+        help="FIELD=COLUMN, where the export calls a field otherwise; again for others.",
+    ),
+)
+
+
+def reading_options(command: Command) -> Command:
+    """Give ``command`` the options that say how an export is read and cleaned."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_IMPORT_POSTS"})
 @click.argument("export", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path),
     help="Folder for posts.csv and report.json.",
 )  # fmt: skip
-@click.option("--min-ratio", default=Rules.min_ratio, help="Fewest comments a like.")
-@click.option("--max-ratio", default=Rules.max_ratio, help="Most comments a like.")
-@click.option("--max-likes", default=Rules.max_likes, help="Of a post; one with more was paid for.")
-@click.option("--keep-advertised", is_flag=True, help="Keep posts that the export itself calls advertised.")
-@click.option(
-    "--timezone", callback=_zone,
-    help="Where the account lives, such as Europe/Berlin; for times in UTC, or in seconds since 1970.",
-)  # fmt: skip
-@click.option(
-    "--column", "columns", multiple=True, callback=_columns,
-    help="FIELD=COLUMN, where the export calls a field otherwise; again for others.",
-)  # fmt: skip
+@reading_options
 def main(
     export: Path,
     out: Path,

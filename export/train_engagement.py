@@ -13,10 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
 from adlens import contract
+from adlens import posts as derived
+from export import tables
 from export.creative import framing
 from export.creative import network as trunks
 from export.creative.network import BACKBONES
@@ -25,6 +28,7 @@ from export.engagement import (
     calibration,
     classes,
     cleaning,
+    columns,
     config,
     diagrams,
     evaluation,
@@ -47,6 +51,7 @@ from export.engagement.network import CONTEXT, READS, EngagementNetwork
 from export.engagement.posts import Posts, read_posts
 from export.engagement.story import EngagementStory
 from export.graph import Weights
+from export.import_posts import reading_options
 from export.weights import PUBLISHED, STARTER, WeightsError, cache_folder, sha256
 
 STARTER_POSTS: Final = 400
@@ -120,6 +125,7 @@ def _tell(
         ),
         starter=generated or (source is not None and source.starter),
         held_out=trained.judgement.to_json(),
+        without_context=trained.without_context.to_json(),
         training={
             "split": configuration.split,
             "quantiles": list(configuration.quantiles),
@@ -182,10 +188,10 @@ def sources() -> list[Path]:
 def _code() -> list[Path]:
     """Of what a starter is learned by."""
     modules = (
-        calibration, classes, cleaning, config, evaluation, features, framing, learning, network, planted,
-        posts, progress, scenes, splits, story, training, trunks,
+        calibration, classes, cleaning, columns, config, evaluation, features, framing, learning, network,
+        planted, posts, progress, scenes, splits, story, training, trunks,
     )  # fmt: skip
-    return [Path(__file__), *map(_file, modules)]
+    return [Path(__file__), Path(derived.__file__), Path(tables.__file__), *map(_file, modules)]
 
 
 def _file(module: ModuleType) -> Path:
@@ -232,10 +238,7 @@ def _chosen(given: Mapping[str, Any]) -> EngagementConfig:
 @click.option("--seed", default=Schedule.seed, help="Of all that is chance.")
 @click.option("--shuffle", type=int, help="Seed by which likes and comments are shuffled: no signal then.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="At work; 0 takes all cores.")
-@click.option("--min-ratio", default=Rules.min_ratio, help="Comments a like; fewer are dropped.")
-@click.option("--max-ratio", default=Rules.max_ratio, help="Comments a like; more are dropped.")
-@click.option("--max-likes", default=Rules.max_likes, help="More are dropped.")
-@click.option("--keep-advertised", is_flag=True, help="Keep posts that the export calls advertised.")
+@reading_options
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: where `make models` looks]"
 )
@@ -246,6 +249,8 @@ def main(
     max_ratio: float,
     max_likes: int,
     keep_advertised: bool,
+    timezone: ZoneInfo | None,
+    columns: dict[str, str],
     out: Path | None,
     **options: Any,  # noqa: ANN401 - of the configuration and the schedule, by their names
 ) -> None:
@@ -255,7 +260,7 @@ def main(
         changes = {name: options.pop(name) for name in ("backbone", "weights", "reads", "split")}
         configuration = _chosen({**changes, "classes": how})
         rules = Rules(min_ratio, max_ratio, max_likes, keep_advertised)
-        found, unusable = read_posts(data)
+        found, unusable = read_posts(data, columns, timezone)
         kept, report = clean(found, rules, unusable)
         click.echo(f"{report}\n", err=True)
         told = train(kept, report, configuration, Schedule(**options), folder, data.name)

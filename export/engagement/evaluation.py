@@ -7,7 +7,7 @@ binomial test on the posts that only one of the two gets right, one-sided.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ class Judgement:
         macro_f1: mean F1 of the classes.
         macro_f1_of_majority: of always saying the same.
         spearman: rank correlation of the expected class with likes and comments; 0 where either is constant.
+            Where each account has boundaries of its own, the mean over accounts, each by its posts.
         confusion: posts by class (rows) and most probable class (columns).
         auc: of each class against the rest; None where all posts, or none, are of it.
         score: of what was said.
@@ -86,7 +87,12 @@ class Judgement:
 
 
 def judge(
-    said: Floats, uncalibrated: Floats, classes: Classes, totals: NDArray[np.int64], shares: Floats
+    said: Floats,
+    uncalibrated: Floats,
+    classes: Classes,
+    totals: NDArray[np.int64],
+    shares: Floats,
+    accounts: Sequence[str] | None = None,
 ) -> Judgement:
     """Judge what was said of posts that nothing was learned from.
 
@@ -96,6 +102,7 @@ def judge(
         classes: [n].
         totals: [n], likes and comments together.
         shares: [C], of the classes among the posts learned from.
+        accounts: [n], where each has boundaries of its own; their posts are ranked among themselves.
     """
     named = said.argmax(axis=1)
     counts = np.bincount(classes, minlength=len(_LABELS))
@@ -115,7 +122,7 @@ def judge(
         macro_f1_of_majority=float(
             f1_score(classes, always, labels=everywhere, average="macro", zero_division=0.0)
         ),
-        spearman=_spearman(expected(said), totals),
+        spearman=_spearman(expected(said), totals, accounts or [""] * len(totals)),
         confusion=tuple(map(tuple, confusion_matrix(classes, named, labels=everywhere).tolist())),
         auc=tuple(_area(classes == number, said[:, number]) for number in everywhere),
         score=Score.of(said, classes),
@@ -174,10 +181,15 @@ def _rounded(value: object) -> object:
     return value
 
 
-def _spearman(ranked: Floats, totals: NDArray[np.int64]) -> float:
-    if len(np.unique(ranked)) < 2 or len(np.unique(totals)) < 2:
-        return 0.0
-    return float(spearmanr(ranked, totals).statistic)
+def _spearman(ranked: Floats, totals: NDArray[np.int64], accounts: Sequence[str]) -> float:
+    found, posts = [], []
+    for account in sorted(set(accounts)):
+        own = np.array([each == account for each in accounts])
+        if own.sum() > 1:
+            varies = len(np.unique(ranked[own])) > 1 and len(np.unique(totals[own])) > 1
+            found.append(float(spearmanr(ranked[own], totals[own]).statistic) if varies else 0.0)
+            posts.append(int(own.sum()))
+    return float(np.average(found, weights=posts)) if found else 0.0
 
 
 def _area(of_it: NDArray[np.bool_], said: Floats) -> float | None:

@@ -26,7 +26,7 @@ from export.engagement.classes import Boundaries
 from export.engagement.config import EngagementConfig
 from export.engagement.evaluation import Judgement, judge
 from export.engagement.features import compute_features
-from export.engagement.network import IMAGE, EngagementNetwork, Head
+from export.engagement.network import CONTEXT, IMAGE, EngagementNetwork, Head
 from export.engagement.posts import Posts
 from export.engagement.splits import Parts
 from export.engagement.training import Examples
@@ -70,6 +70,8 @@ class Trained:
         counts: posts by part and class.
         choice: of the calibration.
         judgement: on held-out posts.
+        without_context: on the same, with nothing known of them but the picture; the same where it reads
+            nothing else.
         said: probabilities [n, C] of these.
         uncalibrated: before calibration.
         truth: their classes [n].
@@ -82,6 +84,7 @@ class Trained:
     counts: Mapping[str, Mapping[str, int]]
     choice: Choice
     judgement: Judgement
+    without_context: Judgement
     said: Floats
     uncalibrated: Floats
     truth: Classes
@@ -113,15 +116,28 @@ def learn(kept: Posts, configuration: EngagementConfig, schedule: Schedule) -> T
     examples = Examples(store, kept.context, labels)
     head, examples = _fit(trunk, kept, examples, parts, configuration, schedule)
     own = training.scale_of(head)
-    validated = training.scores_of(head, examples, parts.validation)
-    choice = calibration.choose(own, validated, labels[parts.validation], schedule.seed)
-    scores = training.scores_of(head, examples, parts.held_out)
-    head.rescale(choice.scale.slope, choice.scale.low, choice.scale.high)
-    said, uncalibrated, truth = choice.scale(scores), own(scores), labels[parts.held_out]
+    # Sure of itself with a post's context and without: it is calibrated on both.
+    ways = [examples, examples.without_context()] if CONTEXT in head.reads else [examples]
+    validated = np.concatenate([training.scores_of(head, way, parts.validation) for way in ways])
+    truth = np.tile(labels[parts.validation], len(ways))
+    choice = calibration.choose(own, validated, truth, schedule.seed)
+    held_out, truth = kept.subset(parts.held_out), labels[parts.held_out]
+    accounts = None if configuration.classes == classes.FIXED else held_out.accounts
     shares = np.bincount(labels[parts.fitting], minlength=len(contract.ENGAGEMENT_CLASSES))
-    judgement = judge(said, uncalibrated, truth, kept.totals[parts.held_out], shares / shares.sum())
+    said, uncalibrated, judgements = [], [], []
+    for way in ways:
+        scores = training.scores_of(head, way, parts.held_out)
+        said.append(choice.scale(scores))
+        uncalibrated.append(own(scores))
+        judgements.append(
+            judge(said[-1], uncalibrated[-1], truth, held_out.totals, shares / shares.sum(), accounts)
+        )
+    head.rescale(choice.scale.slope, choice.scale.low, choice.scale.high)
     network = EngagementNetwork(trunk, head).eval()
-    return Trained(network, source, before, boundaries, counts, choice, judgement, said, uncalibrated, truth)
+    return Trained(
+        network, source, before, boundaries, counts, choice, judgements[0], judgements[-1],
+        said[0], uncalibrated[0], truth,
+    )  # fmt: skip
 
 
 def _look(

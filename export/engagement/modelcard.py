@@ -100,6 +100,7 @@ def _judged(story: EngagementStory) -> str:
             describe(story.held_out),
             "```",
             "",
+            *_without_context(story),
             f"Probabilities are {kept}: only what comes true more often, on posts it was not fitted on, is "
             "kept.",
             "",
@@ -108,6 +109,21 @@ def _judged(story: EngagementStory) -> str:
             f"![reliability]({RELIABILITY_FILE})",
         ]
     )
+
+
+def _without_context(story: EngagementStory) -> list[str]:
+    if CONTEXT not in story.reads:
+        return []
+    found = story.without_context
+    verdict = "signal" if found["signal"] else "not enough signal"
+    able = IMAGE in story.reads and found["signal"]
+    return [
+        f"Where nothing is known of a post but its picture: right in {found['accuracy']:.1%} of the same "
+        f"posts, p = {found['p_value']:.2g}, log loss {found['score']['log_loss']:.4f} "
+        f"({found['base_rates']['log_loss']:.4f} by base rates): {verdict}. Pictures of one account and "
+        f"context {'can' if able else 'cannot'} be ranked by it.",
+        "",
+    ]
 
 
 def _classes(story: EngagementStory) -> str:
@@ -154,8 +170,13 @@ def _limits(story: EngagementStory) -> str:
         "* What was cleaned away, it has never seen: posts that were much advertised, above all.",
         "* Engagement follows the season, the feed's algorithm and luck: train it again now and then.",
         "* It finds what goes along with engagement, not what causes it.",
+        "* McNemar's test takes posts for independent: series, and copies under other names, are not.",
+        "* Trying many settings on one held-out part until one has signal finds some by chance.",
+        "* Exports often give all posts the followers that the account has today.",
     ]
-    if story.training["split"] != "time":
+    if story.training["split"] == "time":
+        lines.append("* The time order holds within an account, not between accounts.")
+    else:
         lines.append(
             "* Parts were drawn at random: it has learned from posts after those foretold, which flatters."
         )

@@ -53,6 +53,8 @@ class EngagementStory:
     """Whether its trunk is seeded, or its posts were generated."""
     held_out: Mapping[str, Any]
     """As ``export.engagement.evaluation.Judgement`` gives it."""
+    without_context: Mapping[str, Any]
+    """The same of the same posts, with nothing known of them but the picture."""
     training: Mapping[str, Any]
     """How it came about: cleaning, split, calibration, context learned of."""
 
@@ -68,6 +70,8 @@ class EngagementStory:
             signal=bool(self.held_out["signal"]),
             accuracy=float(self.held_out["accuracy"]),
             majority=float(self.held_out["majority"]),
+            picture_signal=IMAGE in self.reads and bool(self.without_context["signal"]),
+            picture_accuracy=float(self.without_context["accuracy"]),
             boundaries=self.boundaries,
             reads=self.reads,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from adlens import contract
 from export.creative.features import FeatureStore
 from export.engagement.calibration import Floats, Scale
-from export.engagement.network import IMAGE, Head, log_loss
+from export.engagement.network import CONTEXT, IMAGE, Head, log_loss
 from export.engagement.progress import Progress
 
 RATE: Final = 1e-3
@@ -35,7 +35,7 @@ DROP: Final = 0.5
 DROP_FIELD: Final = 0.15
 """How often a field of the context is left out."""
 DROP_CONTEXT: Final = 0.1
-"""How often all of it is."""
+"""How often all of it is: some callers know nothing of a post."""
 BATCH: Final = 64
 POOL: Final = 2048
 """Posts whose features are in memory at a time."""
@@ -59,6 +59,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def without_context(self) -> Examples:
+        """The same, as seen by who knows nothing of the posts but their pictures."""
+        return replace(self, context=np.full_like(self.context, np.nan))
 
     def pools(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Rows of the chosen posts, in order, and the features of all their views; at most POOL at once."""
@@ -147,11 +151,12 @@ def scale_of(head: Head) -> Scale:
 
 
 def validation_loss(head: Head, examples: Examples, chosen: NDArray[np.bool_]) -> float:
-    """Mean negative log-likelihood of the chosen posts."""
-    scores = torch.from_numpy(scores_of(head, examples, chosen)).float()
-    classes = torch.from_numpy(examples.classes[chosen])
+    """Mean negative log-likelihood of the chosen posts; with and without their context, where it is read."""
+    ways = [examples, examples.without_context()] if CONTEXT in head.reads else [examples]
+    scores = np.concatenate([scores_of(head, way, chosen) for way in ways])
+    classes = torch.from_numpy(np.tile(examples.classes[chosen], len(ways)))
     with torch.no_grad():
-        return float(log_loss(scores, head.thresholds, classes))
+        return float(log_loss(torch.from_numpy(scores).float(), head.thresholds, classes))
 
 
 def left_out(context: Tensor, random: np.random.Generator) -> Tensor:

@@ -112,7 +112,8 @@ def story(found: Judgement, **changes: Any) -> EngagementStory:
     told: dict[str, Any] = {
         "backbone": "resnet34", "weights": "folder/own.safetensors", "trunk": "0" * 64, "wide": 7,
         "reads": ("image", "context"), "classes": "fixed", "boundaries": (7_000.0, 11_000.0),
-        "trained_on": "200 posts of posts.csv", "starter": False, "held_out": found.to_json(),
+        "trained_on": "200 posts of posts.csv", "starter": False,
+            "held_out": found.to_json(), "without_context": found.to_json(),
         "training": training,
     }  # fmt: skip
     return EngagementStory(**{**told, **changes})
@@ -165,3 +166,12 @@ def test_diagrams_are_pictures_of_what_was_judged(tmp_path: Path) -> None:
             assert min(image.size) > 400
             assert (image.width > 2 * image.height) is wider
             assert len(set(image.convert("L").tobytes())) > 20
+
+
+def test_accounts_with_boundaries_of_their_own_are_ranked_each_by_itself() -> None:
+    """The small account's best post has fewer likes than the large one's worst."""
+    said = np.array([[0.6, 0.3, 0.1], [0.1, 0.3, 0.6], [0.6, 0.3, 0.1], [0.1, 0.3, 0.6]])
+    totals, classes = np.array([10, 20, 30_000, 40_000]), np.array([0, 2, 0, 2])
+    together = judge(said, said, classes, totals, SHARES)
+    apart = judge(said, said, classes, totals, SHARES, ["small", "small", "large", "large"])
+    assert (together.spearman, apart.spearman) == (pytest.approx(0.447, abs=1e-3), 1.0)

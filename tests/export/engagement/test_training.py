@@ -113,7 +113,10 @@ def one_export() -> Iterator[None]:
 @pytest.mark.usefixtures("cache")
 def test_a_relation_to_the_context_is_found_and_shuffled_labels_say_not_enough_signal() -> None:
     posts = posts_of(800, "context")
-    found = judged(posts)
+    trained = learn(posts, CONFIG, SCHEDULE)
+    found, alone = trained.judgement, trained.without_context
+    assert not alone.signal, "it reads no picture"
+    assert alone.score.log_loss < alone.base_rates.log_loss + 0.05, "nor is it sure of what it cannot know"
     assert found.accuracy >= found.majority + 0.25
     assert found.spearman >= 0.7
     assert found.signal
