@@ -6,6 +6,7 @@ resampling along each axis is one matrix product a picture, whose weights are co
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from adlens import contract
 
+_BAND: Final = 28
+"""Rows of the square that are resampled together."""
 _RIM: Final = 1 / 56
 """How much of the square's side counts as the outermost pixels of a picture."""
 
@@ -46,8 +49,9 @@ def frame(pixels: Tensor, picture_size: Tensor, side: int) -> Framed:
     rows = _resampling(source[:, 0], target[:, 0], start[:, 0], side)
     columns = _resampling(source[:, 1], target[:, 1], start[:, 1], side)
     count, canvas = pixels.shape[0], contract.CANVAS
-    # Rows first, with the colours still interleaved: one large product, and no copy of the canvas.
-    shrunk = (rows @ pixels.float().reshape(count, canvas, canvas * 3)).reshape(count, side, canvas, 3)
+    # Rows first, with the colours still interleaved: no copy of the canvas.
+    lines = pixels.reshape(count, canvas, canvas * 3)
+    shrunk = _product(rows, lines, source[:, 0] / target[:, 0], start[:, 0]).reshape(count, side, canvas, 3)
     pictures = shrunk.permute(0, 3, 1, 2) @ columns.transpose(1, 2)[:, None]
     end = start + target
     inside = (
@@ -93,6 +97,40 @@ def _resampling(source: Tensor, target: Tensor, start: Tensor, side: int) -> Ten
     weight = weight * (pixel < source[:, None, None])
     weight = weight / weight.sum(2, keepdim=True).clamp(min=1e-6)
     return weight * _between(start, start + target, side)[:, :, None]
+
+
+def _product(weights: Tensor, lines: Tensor, step: Tensor, start: Tensor) -> Tensor:
+    """``weights @ lines`` where each row of ``weights`` is 0 but for a few neighbours, by bands of rows.
+
+    A band's rows take all they need from a few lines, so that most zeros are never multiplied.
+
+    Args:
+        weights: float32 [N, side, CANVAS], as ``_resampling`` gives them.
+        lines: uint8 [N, CANVAS, W].
+        step: float32 [N], lines a row.
+        start: float32 [N], the first row that is not 0.
+
+    Returns:
+        float32 [N, side, W].
+    """
+    count, side = weights.shape[0], weights.shape[1]
+    bands = max(1, side // _BAND)
+    height = side // bands
+    most = max(1.0, contract.CANVAS / side)
+    wide = min(contract.CANVAS, math.ceil((height + 2) * most) + 2)
+    if wide == contract.CANVAS or height * bands != side:
+        return weights @ lines.float()
+    first = torch.arange(bands, device=lines.device, dtype=torch.float32) * height
+    lowest = ((first[None, :] - start[:, None] - 1) * step[:, None]).floor() - 1
+    taken = torch.arange(wide, device=lines.device)
+    place = lowest.clamp(0, contract.CANVAS - wide).long()[:, :, None] + taken
+    picture = torch.arange(count, device=lines.device)[:, None, None] * contract.CANVAS
+    flat = lines.reshape(count * contract.CANVAS, lines.shape[2])
+    near = flat[(place + picture).flatten()].float().reshape(count, bands, wide, lines.shape[2])
+    banded = weights.reshape(count, bands, height, contract.CANVAS)
+    factors = banded.gather(3, place[:, :, None, :].expand(-1, -1, height, -1))
+    found = factors @ near
+    return found.reshape(count, side, lines.shape[2])
 
 
 def _between(start: Tensor, end: Tensor, side: int) -> Tensor:
