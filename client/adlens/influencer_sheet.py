@@ -10,6 +10,7 @@ from PIL import Image
 
 from adlens import tiles
 from adlens.answers import Box, percent
+from adlens.influencer_table import why
 from adlens.influencers import InfluencerAnswer, InfluentialPost, RankedInfluencer
 from adlens.sheets import DECIDING, MUTED, PASSIVE, WHITE, Sheet, with_band
 from adlens.tiles import MARGIN, Grid, write
@@ -82,8 +83,7 @@ def _head(sheet: Sheet, influencer: RankedInfluencer, box: Box) -> None:
         words.append(f"{percent(influencer.engagement, 1)} engagement")
     middle = box.x1 + 0.62 * (box.x2 - box.x1)
     write(sheet, (box.x1, box.y1, middle - 12, box.y2), " · ".join(words), 18, DECIDING if first else WHITE)
-    why = ", ".join(f"{block} {percent(share)}" for block, share in influencer.shares.items())
-    write(sheet, (middle, box.y1, box.x2, box.y2), why, 17, MUTED, "rm")
+    write(sheet, (middle, box.y1, box.x2, box.y2), why(influencer), 17, MUTED, "rm")
 
 
 def _annotate(sheet: Sheet, post: InfluentialPost, box: Box, *, bare: bool) -> None:

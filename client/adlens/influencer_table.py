@@ -31,15 +31,20 @@ def table(answer: InfluencerAnswer) -> Iterator[str]:
 
 
 def _cells(influencer: RankedInfluencer) -> tuple[str, ...]:
-    shares = sorted(influencer.shares.items(), key=lambda share: -share[1])
     return (
         str(influencer.rank),
         influencer.id,
         f"{influencer.score:.4g}",
         "?" if influencer.followers is None else f"{influencer.followers:,.0f}",
         "?" if influencer.engagement is None else percent(influencer.engagement, 1),
-        ", ".join(f"{block} {percent(share)}" for block, share in shares),
+        why(influencer),
     )
+
+
+def why(influencer: RankedInfluencer) -> str:
+    """The shares of its blocks, the largest first."""
+    shares = sorted(influencer.shares.items(), key=lambda share: -share[1])
+    return ", ".join(f"{block} {percent(round(share, 2) + 0.0)}" for block, share in shares)  # never -0 %
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

@@ -170,7 +170,7 @@ def test_reasons_by_another_ranker_are_refused(connection: Connection) -> None:
 
 
 ANN = RankedInfluencer(
-    "ann", 1, 1.2345678, {"topics": 3.0, "hashtags": -1.0}, 52_000.0, 0.031,
+    "ann", 1, 1.2345678, {"hashtags": -1.0, "topics": 3.0, "crowding": -0.001}, 52_000.0, 0.031,
     (InfluentialPost(1, "a/1.jpg", "Sneakers\n" + "on and " * 20, 0.25), InfluentialPost(7, "", "", 0.1)),
 )  # fmt: skip
 BOB = RankedInfluencer("bob.of.the.long.name", 2, -0.5, {}, None, None)
@@ -180,7 +180,7 @@ def test_a_table_says_who_how_well_and_why() -> None:
     assert [*table(answer_of(ANN, BOB, passing=312))] == [
         "shop: 2 of 312 influencers that may be found",
         "rank  influencer            score  followers  engagement  why",
-        "   1  ann                   1.235     52,000       3.1 %  topics 75 %, hashtags -25 %",
+        "   1  ann                   1.235     52,000       3.1 %  topics 75 %, crowding 0 %, hashtags -25 %",
         '      +0.25  a/1.jpg "Sneakers on and on and on and on and on and..."',
         "      +0.1  post 7",
         "   2  bob.of.the.long.name   -0.5          ?           ?",
