@@ -123,9 +123,7 @@ def test_both_towers_name_one_ranker(ranker: Ranker, towers: dict[str, onnxrunti
         schema = AccountSchema.from_bytes(said[2].tobytes())
         assert schema == Tower(ranker, side).schema
         assert schema.ranker == ModelCard.from_bytes(card[2].tobytes()).weights == digest(ranker)[:16]
-        assert {output.name for output in session.get_outputs()} == {
-            *contract.MODELS[model].outputs
-        }
+        assert {output.name for output in session.get_outputs()} == {*contract.MODELS[model].outputs}
 
 
 def test_the_segments_are_the_rankers(ranker: Ranker) -> None:
