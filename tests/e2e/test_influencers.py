@@ -21,8 +21,10 @@ from PIL import Image
 from adlens import Recommender, cli, contract
 from adlens.contract import ModelCard
 from adlens.described import DescribedAccount, DescribedFolder, DescribedPost
-from adlens.errors import BadFilter, WrongEmbedder
+from adlens.errors import BadFilter, BadRequest, WrongEmbedder
 from adlens.galleries.files import GalleryFolder
+from adlens.galleries.served import ServedGallery
+from adlens.transport import Connection, Endpoint
 from export.graph import Manifest, Weights
 from export.influencers import planted
 from export.influencers.blocks import Pairs, write_pairs
@@ -370,3 +372,21 @@ def test_a_file_of_features_will_do_where_there_are_no_posts(agency: Agency, tmp
     assert [each["id"] for each in found] == expected
     assert {each["followers"] for each in found} == {None}
     assert agency.run("build", agency.accounts).exit_code == 0
+
+
+def test_a_program_searches_the_gallery_by_vectors_of_its_own(agency: Agency) -> None:
+    with torch.no_grad():
+        brands = agency.ranker.brand(tensors(agency.pairs.brands)).numpy()[:10]
+    vectors = np.zeros((10, contract.ACCOUNT_DIMENSION), np.float32)
+    vectors[:, : brands.shape[1]] = brands
+    expected = score(agency.ranker, agency.pairs.brands, agency.pairs.influencers)
+    with Connection(Endpoint(agency.url)) as connection:
+        gallery = ServedGallery(agency.gallery, connection)
+        found = gallery.search(vectors, contract.RANKED)
+        shoes = gallery.search(vectors[:1], 5, {"category": "shoes"})
+        with pytest.raises(BadRequest, match="the server finds 1 to 50"):
+            gallery.search(vectors, contract.RANKED + 1)
+    for row, matches in enumerate(found):
+        best = np.sort(expected[row])[::-1][: contract.RANKED]
+        np.testing.assert_allclose([match.score for match in matches], best, atol=TOLERANCE)
+    assert {int(match.id.rpartition("-")[2]) % 3 for match in shoes[0]} == {1}
