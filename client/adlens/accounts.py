@@ -157,7 +157,7 @@ def find_accounts(folder: str | os.PathLike[str], unused: Unused) -> Iterator[Ac
     found = False
     for name in names:
         path = Path(folder, name)
-        if not (path / POSTS).is_file():
+        if not _is_file(path / POSTS):
             unused.add(f"a folder without {POSTS}", name)
             continue
         try:
@@ -307,7 +307,7 @@ def _account(folder: Path, unused: Unused) -> Account:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("is no text")
-    return value
+    return value.encode(errors="replace").decode()  # JSON may hold half a character, which no UTF-8 can
 
 
 def _flag(value: object) -> bool:
@@ -344,6 +344,13 @@ def _picture(folder: Path, value: object) -> Path:
     path = Path(os.path.normpath(folder / value))
     if not path.is_relative_to(os.path.normpath(folder)):
         raise ValueError("lies outside of the account's folder")
-    if not path.is_file():
+    if not _is_file(path):
         raise ValueError("is not there")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for one, or a folder that may not be entered
+        return False

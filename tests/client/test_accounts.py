@@ -178,3 +178,16 @@ def test_competence_is_the_mean_engagement_of_the_posts_that_mention_an_influenc
 def test_competence_needs_the_followers_of_the_brand(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfiguration, match="followers nan"):
         competence(Account("brand", write(tmp_path / "brand", []), "brand"), Unused())
+
+
+def test_a_name_that_no_file_can_have_harms_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "ann", [{"caption": "one", "image": "x" * 5_000}, {"caption": "two"}])
+    _, posts, unused = read(tmp_path)
+    assert [post.caption for post in posts] == ["one", "two"]
+    assert unused.counts == {"image that is not there": 1}
+
+
+def test_half_a_character_becomes_one_that_can_be_written(tmp_path: Path) -> None:
+    write(tmp_path / "ann", [{"caption": "cut off \ud83d"}], {"name": "Ann \ud83d"})
+    account, posts, _ = read(tmp_path)
+    assert (account.name, posts[0].caption) == ("Ann ?", "cut off ?")
