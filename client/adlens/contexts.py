@@ -89,7 +89,8 @@ def _json(text: str) -> dict[str, object] | list[tuple[str, object]]:
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise ValueError(f"{error}; {_WANTED}") from error
-        lines = [(f"line {number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # By line feeds alone: captions may hold what Unicode takes for the end of a line, too.
+        lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         return [(where, _line(where, line)) for where, line in lines]
     if isinstance(read, dict):
         return [("record 1", read)] if IMAGE in read else read

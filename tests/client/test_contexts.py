@@ -134,3 +134,11 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) -> N
     for path in (tmp_path / "gone.json", tmp_path):
         with pytest.raises(BadPost, match=f"{path} cannot be read .*; check the path"):
             contexts.load(path)
+
+
+def test_a_caption_may_hold_what_unicode_takes_for_the_end_of_a_line(tmp_path: Path) -> None:
+    records = [{"image": "a.jpg", "caption": "one\u2028two\x85three"}, {"image": "b.jpg", "hour": 3}]
+    text = "\r\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    known = contexts.load(write(tmp_path, text))
+    assert known.of(tmp_path / "a.jpg") == {"caption": "one\u2028two\x85three"}
+    assert known.of(tmp_path / "b.jpg") == {"hour": 3}
