@@ -42,6 +42,8 @@ def _read_file(path: Path) -> Iterator[DescribedAccount]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         sides = {side: _blocks(arrays, prefix) for side, prefix in _SIDES.items()}
+        for side, blocks in sides.items():
+            _check_categories(arrays.get(_SIDES[side] + _CATEGORY), blocks)
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise InvalidConfiguration(
             f"{path} is no NPZ of features ({error}); give a folder of described accounts, or such a file"
@@ -78,3 +80,10 @@ def _blocks(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, np
     if len({len(values) for values in found.values()}) > 1:
         raise ValueError(f"blocks {prefix}* have different numbers of rows: {shapes}")
     return found
+
+
+def _check_categories(categories: npt.NDArray[Any] | None, blocks: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raise ValueError where there is not one for each account of the side."""
+    for values in blocks.values():
+        if categories is not None and categories.shape != (len(values),):
+            raise ValueError(f"categories of shape {categories.shape}, and {len(values)} accounts")

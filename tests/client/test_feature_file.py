@@ -51,6 +51,7 @@ def test_one_side_alone_will_do(tmp_path: Path) -> None:
         ({"inf_lda": np.zeros(3)}, "not all rows of numbers"),
         ({"inf_lda": np.array([["a"], ["b"], ["c"]])}, "not all rows of numbers"),
         ({"brand_img": np.ones((3, 4))}, "different numbers of rows"),
+        ({"inf_category": np.array(["food"])}, r"categories of shape \(1,\), and 3 accounts"),
         ({"inf_lda": np.array([[None]])}, "no NPZ of features"),
         (dict.fromkeys(ARRAYS) | {"label": np.ones(1)}, "no brand_<block> and no inf_<block>, only label"),
     ],
