@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -235,7 +235,7 @@ class DescribedFolder:
         (self.folder / _JOURNAL).unlink()
 
     def read(self, ids: Collection[str] | None = None, *, posts: bool = True) -> Iterator[DescribedAccount]:
-        """Finished accounts, of whom one part at a time is in memory.
+        """Finished accounts, of whom one part at a time is in memory; none that come meanwhile.
 
         Args:
             ids: of those that are wanted; None for all. Parts that hold none of them are passed over.
@@ -244,9 +244,12 @@ class DescribedFolder:
         Raises:
             InvalidConfiguration: a part cannot be read.
         """
-        last = {record["id"]: number for number, record in enumerate(self._records())}
+        # In this order: what becomes a part in between is then in both, and counts once.
+        journal, parts = list(self._journal()), self._parts()
+        noted = (record["id"] for path in parts for record in _records(path.with_suffix(".jsonl")))
+        last = {id_: number for number, id_ in enumerate(chain(noted, (each.id for each in journal)))}
         number = 0
-        for path in self._parts():
+        for path in parts:
             records = _records(path.with_suffix(".jsonl"))
             if ids is not None and not any(record["id"] in ids for record in records):
                 number += len(records)
@@ -258,7 +261,7 @@ class DescribedFolder:
                 if last[record["id"]] == number and (ids is None or record["id"] in ids):
                     yield DescribedAccount.of(told, vectors, heaviest)
                 number += 1
-        for account in self._journal():
+        for account in journal:
             if last[account.id] == number and (ids is None or account.id in ids):
                 yield account
             number += 1
@@ -297,10 +300,11 @@ class DescribedFolder:
             yield account.to_json()
 
     def _journal(self) -> Iterator[DescribedAccount]:
-        path = self.folder / _JOURNAL
-        if not path.exists():
+        try:
+            file = (self.folder / _JOURNAL).open("rb")
+        except FileNotFoundError:
             return
-        with path.open("rb") as file:
+        with file:
             for line in file:
                 try:
                     record = json.loads(line)

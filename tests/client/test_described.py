@@ -65,3 +65,14 @@ def test_a_part_that_holds_nobody_wanted_is_not_opened(folder: DescribedFolder) 
     assert [each.id for each in folder.read({"a-40", "a-41"})] == ["a-40", "a-41"]
     with pytest.raises(InvalidConfiguration, match="describe the accounts again"):
         [*folder.read({"a-3", "a-40"})]
+
+
+def test_who_reads_is_not_disturbed_by_accounts_that_come_meanwhile(folder: DescribedFolder) -> None:
+    before = [each.id for each in folder.read()]
+    reading = folder.read()
+    found = [next(reading).id]
+    with folder.locked({}):
+        folder.settle()
+        folder.append(account(COUNT))
+    found += [each.id for each in reading]
+    assert found == before
