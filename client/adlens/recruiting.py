@@ -26,6 +26,8 @@ from adlens.transport import Connection
 
 ATTRIBUTES: Final = ("category", "language")
 """Of an influencer, by which FILTER chooses."""
+_SAME: Final = 1e-3
+"""By how much a score may differ in 32 bits, in parts of the lengths of both vectors."""
 
 
 class Recruiter:
@@ -116,7 +118,8 @@ class Recruiter:
 
         Args:
             answer: of a ranking.
-            accounts: by id; an influencer that is none of them, or was described anew, has no posts.
+            accounts: by id; an influencer that is none of them has no posts, nor has one that was described
+                anew since, and so has another score.
             most: of each influencer.
 
         Raises:
@@ -140,6 +143,8 @@ class Recruiter:
         rows = [self._row(account.vectors, account), *self._without(account)]
         vectors = self.vectors(rows)
         scores = vectors.astype(np.float64) @ brand
+        if abs(scores[0] - ranked.score) > _SAME * np.linalg.norm(vectors[0]) * np.linalg.norm(brand):
+            return ()
         added = scores[0] - scores[1:]
         return tuple(
             InfluentialPost(post.line, post.image, post.caption, float(added[place]))

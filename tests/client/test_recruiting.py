@@ -153,6 +153,13 @@ def test_posts_add_what_the_account_would_lack_without_them(connection: Connecti
     assert bob.posts == ()
 
 
+def test_an_account_that_was_described_anew_has_no_reasons(connection: Connection) -> None:
+    anew = account("ann", [1.5, 2, 2], [0, 0], (post(1, [4, 0, 0]),))
+    ranked = RankedInfluencer("ann", 1, 1.7, {}, None, None)
+    (ann,) = Recruiter(connection).with_posts(answer_of(ranked), {"ann": anew}, 2).influencers
+    assert ann.posts == ()
+
+
 def test_an_only_post_adds_all_that_is_known(connection: Connection) -> None:
     only = replace(
         account("ann", [3, 0, 0], [NAN, NAN], (post(1, [3, 0, 0], 1.0),)),
