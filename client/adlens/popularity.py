@@ -10,7 +10,6 @@ from PIL import Image
 from adlens import contract, pictures, tiles
 from adlens.answers import Box, percent, told_apart
 from adlens.engagement import CONTEXT, EngagementAnswer, EngagementRanking
-from adlens.errors import BadImage
 from adlens.pictures import ImageLike
 from adlens.sheets import (
     DECIDING,
@@ -25,7 +24,7 @@ from adlens.sheets import (
     Sheet,
     with_band,
 )
-from adlens.tiles import MARGIN, TILE, Grid, write
+from adlens.tiles import MARGIN, Grid, write
 
 _COLOURS: Final[Mapping[str, Colour]] = {"low": PASSIVE, "neutral": OTHER, "high": DECIDING}
 """Of the classes; all PASSIVE where there is no signal."""
@@ -81,7 +80,7 @@ def draw_ranking(ranking: EngagementRanking) -> Image.Image:
     grid = Grid(_columns(len(shown)), _WORDS)
     sheet = tiles.paper(grid.width, _HEADING + grid.height(len(shown)) + MARGIN // 2)
     boxes = grid.places(len(shown), _HEADING)
-    thumbnails = [_thumbnail(answer) for answer in shown]
+    thumbnails = [tiles.thumbnail(answer.path) for answer in shown]
     tiles.paste(sheet, zip(thumbnails, boxes, strict=True))
     overlay = Sheet(sheet, 1)
     heading = (MARGIN, 0, grid.width - MARGIN, _HEADING)
@@ -135,16 +134,6 @@ def _badge(sheet: Sheet, box: Box, rank: int, colour: Colour) -> None:
     shape = sheet.around(badge)
     sheet.draw.ellipse(shape, fill=INK)
     write(sheet, badge, str(rank), 21, colour, "mm")
-
-
-def _thumbnail(answer: EngagementAnswer) -> Image.Image | None:
-    """The picture, no larger than its tile needs; None where it is not at hand."""
-    try:
-        picture = pictures.open_upright(pictures.load(answer.path))
-    except BadImage:
-        return None
-    picture.thumbnail((2 * TILE, 2 * TILE), Image.Resampling.LANCZOS, reducing_gap=3)
-    return picture
 
 
 def _about(ranking: EngagementRanking, shown: int) -> str:

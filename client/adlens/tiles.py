@@ -8,7 +8,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from adlens import pictures
 from adlens.answers import Box
+from adlens.errors import BadImage
+from adlens.pictures import ImageLike
 from adlens.sheets import INK, TRACK, Colour, Sheet, fitting
 
 TILE: Final = 264
@@ -50,6 +53,16 @@ class Grid(NamedTuple):
 def paper(width: int, height: int) -> Image.Image:
     """An empty sheet."""
     return Image.new("RGB", (width, height), INK[:3])
+
+
+def thumbnail(image: ImageLike) -> Image.Image | None:
+    """``image``, no larger than its tile needs; None where it is not at hand."""
+    try:
+        picture = pictures.open_upright(pictures.load(image))
+    except BadImage:
+        return None
+    picture.thumbnail((2 * TILE, 2 * TILE), Image.Resampling.LANCZOS, reducing_gap=3)
+    return picture
 
 
 def paste(sheet: Image.Image, tiles: Iterable[tuple[Image.Image | None, Box]]) -> None:

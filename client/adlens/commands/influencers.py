@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -18,7 +17,7 @@ import click
 from PIL import Image
 from tqdm import tqdm
 
-from adlens import contract
+from adlens import contract, tiles
 from adlens.answers import Failure
 from adlens.commands import SERVER_FAILED, SOME_FAILED, inventory, options
 from adlens.commands.describing import describe
@@ -26,7 +25,7 @@ from adlens.commands.enrolling import contents_before
 from adlens.commands.inventory import Held, connect, exit_codes
 from adlens.described import DescribedAccount
 from adlens.drawings import Drawings
-from adlens.errors import BadImage, InvalidConfiguration
+from adlens.errors import InvalidConfiguration
 from adlens.feature_file import read_accounts
 from adlens.filters import Filter
 from adlens.galleries.records import AccountRecord
@@ -34,7 +33,6 @@ from adlens.galleries.served import ServedGallery
 from adlens.influencer_table import table
 from adlens.influencers import InfluencerAnswer
 from adlens.jobs.influencers import DEFAULT_COUNT, MICRO, Range
-from adlens.pictures import load, open_upright
 from adlens.recommender import Recommender
 from adlens.recruiting import Recruiter
 
@@ -308,13 +306,12 @@ def rank(
 
 
 def _at_hand(answer: InfluencerAnswer, folder: Path) -> dict[tuple[str, int], Image.Image]:
-    """Pictures of the posts told, those that can be read."""
+    """Pictures of the posts told, those that can be read, as large as the sheet needs them."""
     found = {}
     for each in answer.influencers:
         for post in each.posts:
-            if post.image:
-                with suppress(BadImage):
-                    found[each.id, post.line] = open_upright(load(folder / each.id / post.image))
+            if post.image and (picture := tiles.thumbnail(folder / each.id / post.image)):
+                found[each.id, post.line] = picture
     return found
 
 
