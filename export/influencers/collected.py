@@ -41,7 +41,7 @@ def collect(accounts: Path, described: Path, unused: Unused) -> tuple[Pairs, lis
         DatasetError: there is no brand, no influencer, or no pair.
         InvalidConfiguration: a folder cannot be read.
     """
-    found = list(DescribedFolder(described).read())
+    found = list(DescribedFolder(described).read(posts=False))
     brands = [account for account in found if account.brand]
     influencers = [account for account in found if not account.brand]
     if not brands or not influencers:
