@@ -91,7 +91,7 @@ def evaluate(
     Args:
         scores: [brands, influencers], larger is better.
         positive: bool [brands, influencers].
-        brand_category: [brands]; None where it is not known, and cAUC is not defined.
+        brand_category: [brands]; an empty one is not known, and None is none known: cAUC is not defined then.
         influencer_category: [influencers]. None takes the categories of the brands that an influencer
             promoted in ``positive``: then one that promoted several categories belongs to each of them.
 
@@ -144,13 +144,13 @@ def _own_category(
     positive: NDArray[np.bool_], brands: Array | None, influencers: Array | None
 ) -> Array | None:
     """Bool [brands, influencers]: whether the influencer is of the brand's category; None: not known."""
-    if brands is None:
+    if brands is None or not (told := brands.astype(np.str_) != "").any():
         return None
     if influencers is not None:
-        return np.asarray(brands[:, None] == influencers[None])
+        return np.asarray((brands[:, None] == influencers[None]) & told[:, None])
     kinds, which = np.unique(brands, return_inverse=True)
     of_kind = np.array([positive[which == kind].any(0) for kind in range(len(kinds))])
-    return np.asarray(of_kind[which])
+    return np.asarray(of_kind[which] & told[:, None])
 
 
 def _known(values: Array) -> Array:

@@ -51,6 +51,19 @@ def test_without_categories_there_is_no_cauc_and_it_is_said_why() -> None:
     assert said["cAUC_missing"] == NO_CATEGORY
 
 
+def test_brands_of_no_known_category_have_no_cauc() -> None:
+    scores = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    positive = np.array([[False, True, False], [False, True, False]])
+    unknown = np.array(["", "", ""])
+    assert evaluate(scores, positive, unknown[:2], unknown).cauc_missing == NO_CATEGORY
+    for theirs in (np.array(["", "food", "food"]), None):
+        found = evaluate(scores, positive, np.array(["", "food"]), theirs)
+        assert np.isnan(found.by_brand["cAUC"][0])
+    assert (
+        evaluate(scores, positive, np.array(["", "food"]), np.array(["", "food", "food"])).values["cAUC"] == 0
+    )
+
+
 def test_recalls_are_shares_of_a_brands_positives_among_its_first_10_and_50() -> None:
     scores = -np.arange(100.0)[None]
     positive = np.zeros((1, 100), bool)
