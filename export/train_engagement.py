@@ -156,7 +156,7 @@ def load() -> tuple[EngagementNetwork, EngagementStory, Weights]:
         WeightsError: weights cannot be had, or the own predictor is none of today's network.
     """
     own = cached_predictor()
-    return story.load(own if own.exists() else train_starter(read_config()))
+    return story.load(own if (own / story.MODEL_FILE).exists() else train_starter(read_config()))
 
 
 def train_starter(configuration: EngagementConfig) -> Path:

@@ -40,21 +40,23 @@ class FeatureStore:
     """Features of the variants of pictures, float16 on disk: three digits, far more than the head can use."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
-        self._shards = [np.load(path, mmap_mode="r") for path in shards]
+        self._shards = tuple(shards)
         rows = [np.load(_rows_file(path)) for path in shards]
         self.rows: NDArray[np.int64] = np.concatenate(rows) if rows else np.zeros(0, np.int64)
         """Places in the catalogue of the pictures that could be read."""
         self._starts = np.cumsum([0, *map(len, rows)])
+        """Of each shard, and of what would come next."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def chunks(self, chosen: NDArray[np.bool_]) -> Iterator[Tensor]:
         """Features of the chosen pictures, [len(self)] of them or not, as float32 [some, labels, wide]."""
-        for shard, start in zip(self._shards, self._starts, strict=False):
-            some = chosen[start : start + len(shard)]
+        for shard, start, end in zip(self._shards, self._starts, self._starts[1:], strict=False):
+            some = chosen[start:end]
             if some.any():
-                yield torch.from_numpy(np.asarray(shard)[some]).float()
+                # Opened anew each time: thousands of shards are more files than a process may hold open.
+                yield torch.from_numpy(np.load(shard, mmap_mode="r")[some]).float()
 
 
 def compute_features(

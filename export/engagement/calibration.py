@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from adlens import contract
 
@@ -90,22 +90,25 @@ class Choice:
         }
 
 
-def choose(own: Scale, scores: Floats, classes: Classes, seed: int) -> Choice:
+def choose(own: Scale, scores: Floats, classes: Classes, seed: int, ways: int = 1) -> Choice:
     """The network's own scale, or another where that lowers both the ranked score and the log loss.
 
     Args:
         own: as learned.
-        scores: [n], of posts that the network did not learn from.
+        scores: [n], of posts that the network did not learn from; where these come in several ways, all posts
+            in one way, then all in the next.
         classes: [n], theirs.
         seed: of the folds.
+        ways: in which each post comes; a post is in one fold in all of them.
     """
     before = Score.of(own(scores), classes)
     counts = np.bincount(classes, minlength=_CLASSES)
-    if counts.min() < FOLDS * MIN_EACH:
+    if counts.min() < FOLDS * MIN_EACH * ways:
         return Choice(own, False, before, None)
     said = np.empty((len(scores), _CLASSES))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for known, unseen in folds.split(scores, classes):
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    posts = np.tile(np.arange(len(scores) // ways), ways)
+    for known, unseen in folds.split(scores, classes, posts):
         said[unseen] = fit(scores[known], classes[known])(scores[unseen])
     after = Score.of(said, classes)
     if after.ranked < before.ranked and after.log_loss < before.log_loss:

@@ -120,7 +120,7 @@ def learn(kept: Posts, configuration: EngagementConfig, schedule: Schedule) -> T
     ways = [examples, examples.without_context()] if CONTEXT in head.reads else [examples]
     validated = np.concatenate([training.scores_of(head, way, parts.validation) for way in ways])
     truth = np.tile(labels[parts.validation], len(ways))
-    choice = calibration.choose(own, validated, truth, schedule.seed)
+    choice = calibration.choose(own, validated, truth, schedule.seed, len(ways))
     held_out, truth = kept.subset(parts.held_out), labels[parts.held_out]
     accounts = None if configuration.classes == classes.FIXED else held_out.accounts
     shares = np.bincount(labels[parts.fitting], minlength=len(contract.ENGAGEMENT_CLASSES))

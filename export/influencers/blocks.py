@@ -171,5 +171,7 @@ def write_pairs(pairs: Pairs, path: Path) -> None:
     if pairs.influencer_category is not None:
         arrays[INFLUENCER + CATEGORY] = pairs.influencer_category
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    partial = path.with_name(f"partial-{path.name}")
+    with partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **{LABEL: pairs.labels}, **arrays)
+    partial.rename(path)
