@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
+from adlens.posts import read_zone
 from export.datasets import DatasetError
 from export.engagement.cleaning import CleaningReport, Rules, clean
 from export.engagement.columns import ALIASES
@@ -31,7 +32,7 @@ def import_posts(
     folder: Path,
     rules: Rules,
     columns: dict[str, str] | None = None,
-    zone: ZoneInfo | None = None,
+    zone: tzinfo | None = None,
 ) -> tuple[CleaningReport, Unusable]:
     """Read, clean, and leave ``posts.csv`` and ``report.json`` in ``folder``.
 
@@ -57,11 +58,11 @@ def import_posts(
     return report, unusable
 
 
-def _zone(_context: click.Context, _parameter: click.Parameter, value: str | None) -> ZoneInfo | None:
+def _zone(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tzinfo | None:
     try:
-        return ZoneInfo(value) if value else None
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise click.BadParameter(f"{value!r} is no time zone; name one such as Europe/Berlin") from error
+        return read_zone(value) if value else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _columns(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -117,7 +118,7 @@ def main(
     max_ratio: float,
     max_likes: int,
     keep_advertised: bool,
-    timezone: ZoneInfo | None,
+    timezone: tzinfo | None,
     columns: dict[str, str],
 ) -> None:
     """Clean the posts of EXPORT, a CSV, JSON or JSON lines file, for training."""

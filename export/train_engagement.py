@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import tzinfo
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -249,7 +249,7 @@ def main(
     max_ratio: float,
     max_likes: int,
     keep_advertised: bool,
-    timezone: ZoneInfo | None,
+    timezone: tzinfo | None,
     columns: dict[str, str],
     out: Path | None,
     **options: Any,  # noqa: ANN401 - of the configuration and the schedule, by their names

@@ -3,6 +3,7 @@
 A context is a mapping, such as one of these; whatever is not known is left out, or None::
 
     {"timestamp": "2026-11-20T18:30:00+01:00", "caption": "New in! #sneakers", "followers": 52000}
+    {"timestamp": 1795195800, "timezone": "Europe/Berlin"}
     {"hour": 18.5, "weekday": "Friday", "caption_length": 17, "hashtags": 1, "advertised": False}
 
 A field that is given beside what it could be derived from counts as it is given. Training derives its columns
@@ -17,6 +18,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,9 @@ Context: TypeAlias = Mapping[str, object]
 
 DERIVED: Final = {"timestamp": ("hour", "weekday"), "caption": ("caption_length", "hashtags")}
 """What a context may hold besides fields, and the fields that it gives."""
-NAMES: Final = (*DERIVED, *contract.POST_FIELDS)
+TIMEZONE: Final = "timezone"
+"""In which a timestamp in UTC, or in seconds, is told: hours are those of where the account lives."""
+NAMES: Final = (*DERIVED, TIMEZONE, *contract.POST_FIELDS)
 """All that a context may hold."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 SPOKEN: Final = dict(zip(contract.POST_FIELDS, (
@@ -62,12 +66,13 @@ def derive(caption: str | None, timestamp: datetime | None) -> dict[str, float]:
     return fields
 
 
-def read_timestamp(value: object, zone: tzinfo = UTC) -> datetime:
+def read_timestamp(value: object, zone: tzinfo | None = None) -> datetime:
     """When a post is, or was, published.
 
     Args:
         value: a datetime; ISO 8601, as written in its own zone or in none; or seconds since 1970.
-        zone: in which seconds are read.
+        zone: where the account lives. Times in UTC, as seconds and those that end in Z are, are told in it;
+            unless given, as they are. Times in another zone, or in none, are local already.
 
     Raises:
         ValueError: it is none of these, lacks the time of day, or lies before 2000 or after 2099.
@@ -85,7 +90,7 @@ def read_timestamp(value: object, zone: tzinfo = UTC) -> datetime:
             raise ValueError(f"{brief(value)} is no time in ISO 8601; {wanted}") from None
     elif isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            read = datetime.fromtimestamp(value, zone)
+            read = datetime.fromtimestamp(value, UTC)
         except (ValueError, OverflowError, OSError):
             raise ValueError(f"{brief(value)} is no number of seconds since 1970; {wanted}") from None
     else:
@@ -93,7 +98,21 @@ def read_timestamp(value: object, zone: tzinfo = UTC) -> datetime:
     first, end = _YEARS
     if not first <= read.year < end:
         raise ValueError(f"{brief(value)} lies in the year {read.year}; {wanted} (numbers count seconds)")
+    if zone is not None and read.tzinfo is not None and not read.utcoffset():
+        return read.astimezone(zone)
     return read
+
+
+def read_zone(value: object) -> tzinfo:
+    """A time zone by its name in the IANA database.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(str(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{brief(value)} is no time zone; name one such as Europe/Berlin") from error
 
 
 def encode(context: Context | None) -> npt.NDArray[np.float32]:
@@ -107,10 +126,16 @@ def encode(context: Context | None) -> npt.NDArray[np.float32]:
     given = {name: value for name, value in (context or {}).items() if value is not None}
     faults = [*_faults_of_names(given)]
     fields: dict[str, float] = dict.fromkeys(contract.POST_FIELDS, math.nan)
-    for name, read in _READERS.items():
+    zone: tzinfo | None = None
+    for name in (TIMEZONE, *_READERS):
         if name in given:
             try:
-                fields |= read(given[name])
+                if name == TIMEZONE:
+                    zone = read_zone(given[name])
+                elif name == "timestamp":
+                    fields |= _timestamp(given[name], zone)
+                else:
+                    fields |= _READERS[name](given[name])
             except ValueError as error:
                 faults.append(f"{name}: {error}")
     if faults:
@@ -140,11 +165,11 @@ def _faults_of_names(given: Context) -> Iterator[str]:
             yield f"unknown {brief(name)}{guess(str(name), NAMES)}; known: {listed(NAMES, len(NAMES))}"
 
 
-def _timestamp(value: object) -> dict[str, float]:
+def _timestamp(value: object, zone: tzinfo | None = None) -> dict[str, float]:
     """Hour and weekday; of a day without its time, the weekday alone."""
     if isinstance(value, str) and _is_day(value.strip()):
         return {"weekday": float(date.fromisoformat(value.strip()).weekday())}
-    fields = derive(None, read_timestamp(value))
+    fields = derive(None, read_timestamp(value, zone))
     return {name: fields[name] for name in DERIVED["timestamp"]}
 
 
@@ -204,4 +229,5 @@ _READERS: Final[Mapping[str, Callable[[object], dict[str, float]]]] = {
     "followers": _count("followers", 52_000),
     "advertised": _advertised,
 }
-"""From the value of each of NAMES to the fields that it gives; of one that comes twice, the later holds."""
+"""From the value of each of NAMES to the fields that it gives; of one that comes twice, the later holds.
+TIMEZONE gives none."""

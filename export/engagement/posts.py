@@ -311,11 +311,9 @@ def _moment(value: object, zone: tzinfo | None) -> tuple[datetime | None, bool]:
         if number is None and isinstance(value, str) and len(value.strip()) == len("2026-11-20"):
             day = date.fromisoformat(value.strip())
             return read_timestamp(datetime.combine(day, time(), UTC)), False
-        read = read_timestamp(value if number is None else number, zone or UTC)
+        read = read_timestamp(value if number is None else number, zone)
     except ValueError as error:
         raise _UnusableError("a timestamp that cannot be read", str(error)) from error
-    if zone is not None and read.tzinfo is not None and not read.utcoffset():
-        read = read.astimezone(zone)
     return read, True
 
 

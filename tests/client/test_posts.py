@@ -116,7 +116,8 @@ def test_a_timestamp_comes_in_any_usual_form(timestamp: object) -> None:
         ({"timestamp": 18}, r"18 lies in the year 1970; .* \(numbers count seconds\)"),
         ({"timestamp": math.nan}, "nan is no number of seconds"),
         ({"timestamp": True}, "True is no time"),
-        ({"folowers": 3}, "unknown 'folowers', did you mean 'followers'.; known: timestamp, caption, hour, "),
+        ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone; name one such as Europe/Berlin"),
+        ({"folowers": 3}, "unknown 'folowers', did you mean 'followers'.; known: timestamp, caption, timezone, "),
         ({3: 4}, "unknown 3; known: "),
         ([18.5], r"context \[18.5\]; give a mapping such as"),
         ("hour=18", "context 'hour=18'; give a mapping"),
@@ -149,3 +150,14 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     many: Mapping[Any, object] = dict.fromkeys(range(12), 0)
     with pytest.raises(BadPost, match="and 4 more faults"):
         posts.encode(many)
+
+
+def test_what_is_in_utc_is_told_where_the_account_lives() -> None:
+    """Its hours are what training learned from; a time of another zone is local already."""
+    for timestamp, hour in (
+        (1_795_195_800, 18.5),
+        ("2026-11-20T17:30Z", 18.5),
+        ("2026-11-20T09:00-05:00", 9),
+    ):
+        found = posts.known(posts.encode({"timestamp": timestamp, "timezone": "Europe/Berlin"}))
+        assert found == {"hour": hour, "weekday": 4}
