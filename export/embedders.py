@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,12 +87,13 @@ class Entry:
 class Embedder:
     """A network that makes embeddings of chips, and what its card and manifest say of it.
 
-    ``graph`` is its ONNX graph, with one input and one output; ``chunk`` the most chips that it takes.
+    ``graph`` makes its ONNX graph, with one input and one output, which may take half a minute; ``chunk`` is
+    the most chips that it takes.
     """
 
     name: str
     network: nn.Module
-    graph: onnx.ModelProto
+    graph: Callable[[], onnx.ModelProto]
     alignment: Alignment
     dimension: int
     threshold: float
@@ -176,7 +178,7 @@ def load_embedder(entry: Entry) -> Embedder:
     network = ForeignNetwork(entry.file, alignment.size, entry.channels, entry.mean, entry.scale)
     source = Weights(entry.file.name, entry.licence, sha256(entry.file))
     return Embedder(
-        entry.name, network, network.graph, alignment, network.dimension, entry.threshold, source,
+        entry.name, network, lambda: network.graph, alignment, network.dimension, entry.threshold, source,
         "by its authors", min(CHUNK, network.batch or CHUNK),
     )  # fmt: skip
 
@@ -208,11 +210,14 @@ def _own(
     name: str, network: nn.Module, alignment: Alignment, threshold: float, source: Weights, trained_on: str
 ) -> Embedder:
     """An embedder of our own: its graph is what torch exports."""
-    chips = torch.rand(2, 3, alignment.size, alignment.size)
-    graph = to_onnx(_Alone(network), Signature(("CHIPS",), ("EMBEDDINGS",)), (chips,))
+    graph = partial(_exported, network, alignment.size)
     dimension = contract.EMBEDDERS[name]
-    model = onnx.load_from_string(graph)
-    return Embedder(name, network, model, alignment, dimension, threshold, source, trained_on)
+    return Embedder(name, network, graph, alignment, dimension, threshold, source, trained_on)
+
+
+def _exported(network: nn.Module, side: int) -> onnx.ModelProto:
+    chips = torch.rand(2, 3, side, side)
+    return onnx.load_from_string(to_onnx(_Alone(network), Signature(("CHIPS",), ("EMBEDDINGS",)), (chips,)))
 
 
 class _Alone(nn.Module):
@@ -254,7 +259,7 @@ def build_embedder(embedder: Embedder, folder: Path, pixels: Tensor) -> Manifest
     batch = (pixels, landmarks, count)
     one = tuple(tensor[:1] for tensor in batch)
     frame = onnx.load_from_string(to_onnx(carded, SIGNATURE, batch))
-    graph = splice(frame, embedder.graph).SerializeToString()
+    graph = splice(frame, embedder.graph()).SerializeToString()
     return write_graph(graph, carded, SIGNATURE, [one, batch], manifest, folder, TOLERANCE)
 
 
