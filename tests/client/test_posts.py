@@ -117,7 +117,10 @@ def test_a_timestamp_comes_in_any_usual_form(timestamp: object) -> None:
         ({"timestamp": math.nan}, "nan is no number of seconds"),
         ({"timestamp": True}, "True is no time"),
         ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone; name one such as Europe/Berlin"),
-        ({"folowers": 3}, "unknown 'folowers', did you mean 'followers'.; known: timestamp, caption, timezone, "),
+        (
+            {"folowers": 3},
+            "unknown 'folowers', did you mean 'followers'.; known: timestamp, caption, timezone, ",
+        ),
         ({3: 4}, "unknown 3; known: "),
         ([18.5], r"context \[18.5\]; give a mapping such as"),
         ("hour=18", "context 'hour=18'; give a mapping"),
