@@ -6,21 +6,19 @@ make real answers possible on a machine without a network.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from adlens import contract
+from export import stories
 from export.weights import WeightsError, cache_folder
 
 COMMITTED: Final = Path(__file__).parent / "heads"
-_KEY: Final = "adlens"
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,7 @@ class HeadsStory:
 
 def save_heads(tails: nn.ModuleDict, story: HeadsStory, path: Path) -> None:
     """Write all tails and the story to one safetensors file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.contiguous() for name, value in tails.state_dict().items()}
-    save_file(state, path, metadata={_KEY: json.dumps(asdict(story))})
+    stories.write(tails.state_dict(), asdict(story), path)
 
 
 def read_story(path: Path) -> HeadsStory:
@@ -56,13 +52,9 @@ def read_story(path: Path) -> HeadsStory:
     Raises:
         WeightsError: the file is none of ours.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            raw: dict[str, Any] = json.loads(file.metadata()[_KEY])
-        raw["labels"] = tuple(raw["labels"])
-        return HeadsStory(**raw)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{path}: not a heads file of adlens: {error}") from error
+    return stories.read(
+        path, lambda raw: HeadsStory(**{**raw, "labels": tuple(raw["labels"])}), "a heads file of adlens"
+    )
 
 
 def load_heads(tails: nn.ModuleDict, path: Path) -> None:

@@ -19,7 +19,7 @@ import click
 
 from adlens import contract
 from adlens import posts as derived
-from export import tables
+from export import stories, tables
 from export.creative import framing
 from export.creative import network as trunks
 from export.creative.network import BACKBONES
@@ -189,7 +189,7 @@ def _code() -> list[Path]:
     """Of what a starter is learned by."""
     modules = (
         calibration, classes, cleaning, columns, config, evaluation, features, framing, learning, network,
-        planted, posts, progress, scenes, splits, story, training, trunks,
+        planted, posts, progress, scenes, splits, stories, story, training, trunks,
     )  # fmt: skip
     return [Path(__file__), Path(derived.__file__), Path(tables.__file__), *map(_file, modules)]
 

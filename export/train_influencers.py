@@ -30,7 +30,6 @@ from export.influencers.ranker import Ranker
 from export.influencers.story import (
     OURS,
     RANKER_FILE,
-    REPORT_FILE,
     SEED_NETWORK,
     RankerStory,
     cached_ranker,
@@ -38,6 +37,7 @@ from export.influencers.story import (
     shape_of,
 )
 from export.influencers.training import choose_blocks, score_network, train_network
+from export.stories import REPORT_FILE
 
 FOLDS: Final = 5
 SEED: Final = 1

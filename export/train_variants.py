@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from adlens import contract
-from export import generated_creatives
+from export import generated_creatives, stories
 from export.creative import (
     classifier,
     features,
@@ -172,7 +172,7 @@ def train_starter(config: CreativeConfig, *, threads: int = 0) -> Path:
     recipe = [config.backbone, config.weights, *config.variants, *code]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:12]
     folder = cache_folder() / "starter" / key / contract.VARY_CREATIVE
-    if not (folder / story.REPORT_FILE).exists():
+    if not (folder / stories.REPORT_FILE).exists():
         drawn = generated_catalogue()
         train(config, drawn, folder, generated=True, threads=threads)
     return folder
@@ -201,7 +201,18 @@ def drawing() -> list[Path]:
 
 
 def _code() -> list[Path]:
-    modules = (classifier, features, framing, generated_creatives, judging, network, reading, story, variants)
+    modules = (
+        classifier,
+        features,
+        framing,
+        generated_creatives,
+        judging,
+        network,
+        reading,
+        stories,
+        story,
+        variants,
+    )
     return [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
 
 

@@ -5,8 +5,8 @@ Ways take turns over the same pictures, A B C D A B C D, so that a drifting mach
 * served: JPEG bytes over gRPC to a running server, from this process, a fixed number in flight, as
   ``adlens.describing`` sends the pictures of accounts;
 * network: the VGG16 of the served graph, cut out of it, in this process, on squares that are there already:
-  a one-thread session for each core, picture by picture as the server does;
-* wide: the same with one session on all cores;
+  a one-thread session for each core, picture by picture;
+* wide: the same with one session on all cores, as the server has it;
 * decode: the served DALI pipeline alone, a pipeline for each core.
 
 Decoding and the network share the cores: a server that cost nothing would reach what both take together.
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from adlens import contract
 from adlens.transport import Connection, Endpoint
 from perf.creative import between, squares_of
 from perf.embedding import Feed, read_model, session
-from perf.throughput import Jpeg, decoder, machine, rate, read_pictures
+from perf.throughput import Jpeg, decoder, machine, medians, rate, read_pictures
 
 TOLERANCE: Final = 1e-4
 Floats = NDArray[np.float32]
@@ -125,11 +124,7 @@ def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
         "served_to_decode_and_raw": columns["served"] / both,
         "share_of_decode": both / columns["decode"],
     }
-    return {
-        "pictures_per_s": {way: round(statistics.median(each), 2) for way, each in rates.items()},
-        **{name: round(float(np.median(each)), 3) for name, each in ratios.items()},
-        "ratios": {name: [round(ratio, 3) for ratio in each.tolist()] for name, each in ratios.items()},
-    }
+    return medians(rates, ratios)
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_BENCH"})

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from adlens import contract
 from adlens.transport import Connection, Endpoint
 from perf.creative import between, first_taken, reached, squares_of
 from perf.embedding import Feed, read_model, session
-from perf.throughput import Jpeg, decoder, machine, rate, read_pictures
+from perf.throughput import Jpeg, decoder, machine, medians, rate, read_pictures
 
 OUTPUTS: Final = [contract.ENGAGEMENT]
 CONTEXT: Final = np.array([[18.5, 4, 120, 8, 52_000, 0]], np.float32)
@@ -155,11 +154,7 @@ def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
         "in_process_to_network_apart": columns["in_process"] / columns["network_apart"],
         "share_of_decode": both / decode,
     }
-    return {
-        "pictures_per_s": {way: round(statistics.median(each), 2) for way, each in rates.items()},
-        **{name: round(float(np.median(each)), 3) for name, each in ratios.items()},
-        "ratios": {name: [round(ratio, 3) for ratio in each.tolist()] for name, each in ratios.items()},
-    }
+    return medians(rates, ratios)
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_BENCH"})

@@ -19,7 +19,7 @@ import runpy
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -114,6 +114,17 @@ def measure(url: str, pictures: Sequence[Jpeg], count: int, rounds: int, in_flig
         "pictures": count,
         "rounds": rounds,
         "machine": machine(),
+    }
+
+
+def medians(
+    rates: Mapping[str, Sequence[float]], ratios: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Any]:
+    """Of rounds: the median rate of each way, of each ratio its median, and all ratios."""
+    return {
+        "pictures_per_s": {way: round(statistics.median(each), 2) for way, each in rates.items()},
+        **{name: round(float(np.median(each)), 3) for name, each in ratios.items()},
+        "ratios": {name: [round(ratio, 3) for ratio in each.tolist()] for name, each in ratios.items()},
     }
 
 

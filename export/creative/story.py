@@ -5,16 +5,16 @@ The story of its training stands in the header, and again beside it as ``report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
+from export import stories
 from export.creative.finetune import learning_layers
 from export.creative.network import BACKBONES, CreativeNetwork, CreativeTrunk
 from export.graph import Weights
@@ -22,8 +22,6 @@ from export.networks.attributes import digest
 from export.weights import WeightsError, load_network
 
 JUDGE_FILE: Final = "judge.safetensors"
-REPORT_FILE: Final = "report.json"
-_KEY: Final = "adlens"
 _HEAD: Final = "head."
 _TUNED: Final = "trunk."
 
@@ -52,16 +50,12 @@ class JudgeStory:
 
 def save_judge(network: CreativeNetwork, tuned: bool, story: JudgeStory, folder: Path) -> None:
     """Leave the judge in ``folder``; with the last layers of its trunk where these were ``tuned``."""
-    folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {_HEAD + name: value for name, value in network.head.state_dict().items()}
     if tuned:
         last = learning_layers(network.trunk)
         state |= {_TUNED + name: value for name, value in last.state_dict().items()}
-    partial = folder / f"partial-{JUDGE_FILE}"
-    whole = {name: value.contiguous() for name, value in state.items()}
-    save_file(whole, partial, metadata={_KEY: json.dumps(asdict(story))})
-    partial.rename(folder / JUDGE_FILE)
-    (folder / REPORT_FILE).write_text(json.dumps(asdict(story), indent=2) + "\n")
+    stories.write(state, asdict(story), folder / JUDGE_FILE)
+    stories.write_report(asdict(story), folder)
 
 
 def read_story(folder: Path) -> JudgeStory:
@@ -70,14 +64,11 @@ def read_story(folder: Path) -> JudgeStory:
     Raises:
         WeightsError: there is none, or it is none of ours.
     """
-    file = folder / JUDGE_FILE
-    try:
-        with safe_open(file, framework="pt") as opened:
-            raw: dict[str, Any] = json.loads(opened.metadata()[_KEY])
-        raw["labels"] = tuple(raw["labels"])
-        return JudgeStory(**raw)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{file}: not a judge of creatives ({error}); train it again") from error
+    return stories.read(
+        folder / JUDGE_FILE,
+        lambda raw: JudgeStory(**{**raw, "labels": tuple(raw["labels"])}),
+        "a judge of creatives",
+    )
 
 
 def load_trunk(backbone: str, weights: str) -> tuple[CreativeTrunk, Weights]:
@@ -106,8 +97,8 @@ def load_judge(folder: Path) -> tuple[CreativeNetwork, JudgeStory, Weights]:
     try:
         network = CreativeNetwork(trunk, story.labels).eval()
         state = load_file(folder / JUDGE_FILE)
-        network.head.load_state_dict(_part(state, _HEAD))
-        if tuned := _part(state, _TUNED):
+        network.head.load_state_dict(stories.part(state, _HEAD))
+        if tuned := stories.part(state, _TUNED):
             learning_layers(trunk).load_state_dict(tuned)
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise WeightsError(
@@ -115,7 +106,3 @@ def load_judge(folder: Path) -> tuple[CreativeNetwork, JudgeStory, Weights]:
             "`python -m export.train_variants`"
         ) from error
     return network, story, source
-
-
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -5,18 +5,18 @@ As safetensors, with the story of its training in the header, and again beside i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from adlens import contract
 from adlens.contract import EngagementCard
+from export import stories
 from export.creative.finetune import learning_layers
 from export.creative.story import load_trunk
 from export.engagement.network import IMAGE, EngagementNetwork, Head
@@ -25,8 +25,6 @@ from export.networks.attributes import digest
 from export.weights import WeightsError
 
 MODEL_FILE: Final = "engagement.safetensors"
-REPORT_FILE: Final = "report.json"
-_KEY: Final = "adlens"
 _HEAD: Final = "head."
 _TUNED: Final = "trunk."
 
@@ -79,16 +77,12 @@ class EngagementStory:
 
 def save(network: EngagementNetwork, tuned: bool, story: EngagementStory, folder: Path) -> None:
     """Leave the predictor in ``folder``; with the last layers of its trunk where these were ``tuned``."""
-    folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {_HEAD + name: value for name, value in network.head.state_dict().items()}
     if tuned and network.features is not None:
         last = learning_layers(network.features.trunk)
         state |= {_TUNED + name: value for name, value in last.state_dict().items()}
-    partial = folder / f"partial-{MODEL_FILE}"
-    whole = {name: value.contiguous() for name, value in state.items()}
-    save_file(whole, partial, metadata={_KEY: json.dumps(asdict(story))})
-    partial.rename(folder / MODEL_FILE)
-    (folder / REPORT_FILE).write_text(json.dumps(asdict(story), indent=2) + "\n")
+    stories.write(state, asdict(story), folder / MODEL_FILE)
+    stories.write_report(asdict(story), folder)
 
 
 def read_story(folder: Path) -> EngagementStory:
@@ -97,15 +91,13 @@ def read_story(folder: Path) -> EngagementStory:
     Raises:
         WeightsError: there is none, or it is none of ours.
     """
-    file = folder / MODEL_FILE
-    try:
-        with safe_open(file, framework="pt") as opened:
-            raw: dict[str, Any] = json.loads(opened.metadata()[_KEY])
-        raw["reads"], raw["boundaries"] = tuple(raw["reads"]), tuple(map(float, raw["boundaries"]))
-        story = EngagementStory(**raw)
-        story.card("")  # all figures are there
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{file}: not a predictor of engagement ({error}); train it again") from error
+    return stories.read(folder / MODEL_FILE, _build, "a predictor of engagement")
+
+
+def _build(raw: dict[str, Any]) -> EngagementStory:
+    lists = {"reads": tuple(raw["reads"]), "boundaries": tuple(map(float, raw["boundaries"]))}
+    story = EngagementStory(**{**raw, **lists})
+    story.card("")  # all figures are there
     return story
 
 
@@ -128,8 +120,8 @@ def load(folder: Path) -> tuple[EngagementNetwork, EngagementStory, Weights]:
     try:
         network = EngagementNetwork(trunk, Head(story.wide, story.reads)).eval()
         state = load_file(file)
-        network.head.load_state_dict(_part(state, _HEAD))
-        if trunk is not None and (tuned := _part(state, _TUNED)):
+        network.head.load_state_dict(stories.part(state, _HEAD))
+        if trunk is not None and (tuned := stories.part(state, _TUNED)):
             learning_layers(trunk).load_state_dict(tuned)
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise WeightsError(
@@ -137,7 +129,3 @@ def load(folder: Path) -> tuple[EngagementNetwork, EngagementStory, Weights]:
             "`python -m export.train_engagement`"
         ) from error
     return network, story, source
-
-
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -16,6 +16,7 @@ import numpy as np
 from adlens import contract
 from adlens.describing import PICTURES, WORDS
 from adlens.words import DIMENSION
+from export import stories
 from export.influencers import blocks, fitting, planted, ranker, story
 from export.influencers.blocks import Blocks, Pairs
 from export.influencers.fitting import FitOptions, fit_ranker
@@ -38,6 +39,8 @@ EACH: Final = 6
 """Influencers of a brand."""
 OPTIONS: Final = FitOptions(folds=2)
 _SEED: Final = 0
+_MODULES: Final = (blocks, fitting, planted, ranker, stories, story)
+"""By which it is learned and kept."""
 
 
 def load() -> tuple[Ranker | BilinearNetwork, RankerStory]:
@@ -89,4 +92,4 @@ def _wide(seen: Blocks) -> Blocks:
 
 def _code() -> list[Path]:
     """Of what a starter is learned by."""
-    return [Path(__file__), *(Path(str(each.__file__)) for each in (blocks, fitting, planted, ranker, story))]
+    return [Path(__file__), *(Path(str(each.__file__)) for each in _MODULES)]

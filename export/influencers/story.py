@@ -5,25 +5,23 @@ The story stands beside it again, as ``report.json``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
+from export import stories
 from export.influencers.networks import BilinearNetwork, NetworkShape
 from export.influencers.ranker import BlockMap, Ranker
 from export.weights import WeightsError, cache_folder
 
 RANKER_FILE: Final = "ranker.safetensors"
-REPORT_FILE: Final = "report.json"
 OURS: Final = "ours"
 SEED_NETWORK: Final = "bilinear"
-_KEY: Final = "adlens"
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,8 @@ def build(shape: Mapping[str, Any]) -> Ranker:
 
 def save_ranker(ranker: Ranker | BilinearNetwork, story: RankerStory, folder: Path) -> None:
     """Leave ``ranker`` and its story in ``folder``; a former one stays whole until the new one is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().contiguous() for name, value in ranker.state_dict().items()}
-    partial = folder / f"partial-{RANKER_FILE}"
-    save_file(state, partial, metadata={_KEY: json.dumps(asdict(story))})
-    partial.rename(folder / RANKER_FILE)
-    (folder / REPORT_FILE).write_text(json.dumps(asdict(story), indent=2) + "\n")
+    stories.write(ranker.state_dict(), asdict(story), folder / RANKER_FILE)
+    stories.write_report(asdict(story), folder)
 
 
 def read_story(folder: Path) -> RankerStory:
@@ -102,13 +96,7 @@ def read_story(folder: Path) -> RankerStory:
     Raises:
         WeightsError: there is none, or it is none of ours.
     """
-    file = folder / RANKER_FILE
-    try:
-        with safe_open(file, framework="pt") as opened:
-            raw: dict[str, Any] = json.loads(opened.metadata()[_KEY])
-        return RankerStory(**raw)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{file}: not a ranker of influencers ({error}); train it again") from error
+    return stories.read(folder / RANKER_FILE, lambda raw: RankerStory(**raw), "a ranker of influencers")
 
 
 def load_ranker(folder: Path) -> tuple[Ranker | BilinearNetwork, RankerStory]:
