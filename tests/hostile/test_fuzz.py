@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from adlens import contract
 from adlens.transport import infer_request
+from server.backends.heap import EVERY_S
 from server.launcher import Server
 from tests.hostile import fuzz
 from tests.hostile.corpus import bases
@@ -22,6 +24,7 @@ ACCEPTABLE = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
 sequence ID of more than 128 characters. All say that the caller is at fault, and that a retry is in vain."""
 TIMEOUT_S = 20.0
 MOST_GROWTH = 0.10
+READINGS = 2
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -56,12 +59,21 @@ def test_every_wrong_request_is_refused_and_a_good_one_is_answered_after_it(
     memory_mb: Callable[[], float],
 ) -> None:
     good = {model: infer_request(model, inputs) for model, inputs in models().items()}
-    assert all(caller.send(request).ok for request in good.values())
+
+    def at_rest() -> float:
+        """Once all have given back what they freed, which they do on the way, once in a while."""
+        found = []
+        for _ in range(READINGS):
+            time.sleep(EVERY_S)
+            assert all(caller.send(request).ok for request in good.values())
+            found.append(memory_mb())
+        return min(found)
+
     counted: dict[str, Counter[str]] = defaultdict(Counter)
     wrong, before = [], 0.0
     for number, (kind, request) in enumerate(fuzz.requests(models(), count, SEED)):
         if number == count // 2:
-            before = memory_mb()
+            before = at_rest()
         if fuzz.breaks_triton(request):
             counted[kind]["not sent"] += 1
             continue
@@ -75,10 +87,9 @@ def test_every_wrong_request_is_refused_and_a_good_one_is_answered_after_it(
             attacked.check()
             name = list(good)[number // len(fuzz.FAULTS) % len(good)]
             assert caller.send(good[name]).ok, f"{name} after {kind}"
-    growth = memory_mb() / before - 1
+    growth = at_rest() / before - 1
     total = sum(counted.values(), Counter[str]())
     kinds = {kind: dict(counter) for kind, counter in counted.items()}
     report["fuzz"] = {"all": dict(total), "kinds": kinds, "memory growth": round(growth, 4)}
     assert not wrong, "\n".join(wrong)
-    assert all(caller.send(request).ok for request in good.values())
     assert growth < MOST_GROWTH
