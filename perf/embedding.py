@@ -3,9 +3,11 @@
 Three ways take turns over the same faces, A B C A B C, so that a drifting machine harms all alike, and they
 must agree:
 
-* graph: the served graph in this process: align, embed a few at a time, scatter back;
+* graph: the served graph in this process: align, embed a few at a time, scatter back; on several threads as
+  the server does it, with the pictures of the batch side by side;
 * network: what that graph embeds with, cut out of it, on all its chips at once;
-* served: the graph over gRPC, as one request to a running server, if one is given.
+* served: the graph over gRPC, as one request to a running server, if one is given; of it computed, what
+  Triton counts as the model's, without the way of five megabytes of canvases there.
 
 The first two compute with the given number of threads, the server with what the model's configuration says.
 The faces are those of the given pictures, each repeated until it fills a canvas and all its slots. Not
@@ -19,7 +21,9 @@ import math
 import os
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +32,7 @@ import click
 import numpy as np
 import onnx
 import onnxruntime
+import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image, ImageOps
@@ -132,24 +137,27 @@ def measure(feed: Feed, embedder: str, url: str | None, rounds: int, threads: in
     name = contract.embed_model(embedder)
     model = read_model(name)
     network, chips = take_apart(model, feed)
-    whole, alone = session(model, threads), session(network, threads)
+    whole, alone = session(model), session(network, threads)
 
     def run_network() -> Floats:
         (found,) = alone.run(None, {network.graph.input[0].name: chips})
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
-    ways: dict[str, Callable[[], Floats]] = {
-        "graph": lambda: np.asarray(whole.run([contract.FACE_EMBEDDING], feed)[0]),
-        "network": run_network,
-    }
     with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        ways: dict[str, Callable[[], Floats]] = {
+            "graph": lambda: side_by_side(whole, feed, pool, threads),
+            "network": run_network,
+        }
+        computed: Callable[[], float] | None = None
         if url:
             connection = stack.enter_context(Connection(Endpoint(url)))
             ways["served"] = lambda: connection.infer(name, feed).outputs[contract.FACE_EMBEDDING]
-        took = _take_turns(ways, rounds)
+            computed = ComputeTime(stack.enter_context(triton.InferenceServerClient(url)), name)
+        took = _take_turns(ways, rounds, computed)
     ratios = {
         way: [a / b for a, b in zip(took[way], took["network"], strict=True)]
-        for way in ways
+        for way in took
         if way != "network"
     }
     return {
@@ -165,9 +173,37 @@ def measure(feed: Feed, embedder: str, url: str | None, rounds: int, threads: in
     }
 
 
-def _take_turns(ways: dict[str, Callable[[], Floats]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each way in each round."""
-    took: dict[str, list[float]] = {way: [] for way in ways}
+def side_by_side(
+    graph: onnxruntime.InferenceSession, feed: Feed, pool: ThreadPoolExecutor, count: int
+) -> Floats:
+    """What ``graph`` finds, on ``count`` parts of the batch at a time, as the onnxruntime backend runs it."""
+    parts = [np.array_split(value, count) for value in feed.values()]
+    feeds = [dict(zip(feed, part, strict=True)) for part in zip(*parts, strict=True)]
+    found = pool.map(lambda each: graph.run([contract.FACE_EMBEDDING], each)[0], feeds)
+    return np.concatenate(list(found))
+
+
+class ComputeTime:
+    """Tells the milliseconds that a server has computed for a model since it was last asked."""
+
+    def __init__(self, client: triton.InferenceServerClient, model: str) -> None:
+        self._client, self._model = client, model
+        self._before = 0.0
+        self()
+
+    def __call__(self) -> float:
+        """The milliseconds, from Triton's statistics."""
+        (told,) = self._client.get_inference_statistics(self._model).model_stats
+        total = told.inference_stats.compute_infer.ns / 1e6
+        since, self._before = total - self._before, total
+        return since
+
+
+def _take_turns(
+    ways: dict[str, Callable[[], Floats]], rounds: int, computed: Callable[[], float] | None
+) -> dict[str, list[float]]:
+    """Milliseconds of each way in each round, and of what the server ``computed``."""
+    took: dict[str, list[float]] = defaultdict(list)
     expected = ways["network"]()
     for number in range(rounds + 1):
         for way, run in ways.items():
@@ -178,6 +214,10 @@ def _take_turns(ways: dict[str, Callable[[], Floats]], rounds: int) -> dict[str,
                 raise click.ClickException(f"{way} finds other embeddings than the network alone")
             if number:  # the first warms up
                 took[way].append(elapsed_ms)
+        if computed is not None:
+            computed_ms = computed()
+            if number:
+                took["computed"].append(computed_ms)
     return took
 
 

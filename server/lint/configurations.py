@@ -16,6 +16,7 @@ from server.backends.configuration import (
     parameter,
 )
 from server.backends.dali.gate import choose_gate
+from server.backends.onnxruntime.abreast import rows_abreast
 from server.backends.onnxruntime.session import session_options
 from server.errors import MissingModelError
 from server.lint.rules import Findings, Severity, rule
@@ -33,6 +34,7 @@ PARAMETERS = {
         "memory.enable_memory_arena_shrinkage",
         "session.use_device_allocator_for_initializers",
         "share_session_between_instances",
+        "adlens_rows_abreast",
         "cudnn_conv_algo_search",
         "gpu_mem_limit",
         "arena_extend_strategy",
@@ -264,6 +266,7 @@ def parameter_value(survey: Survey) -> Findings:
 def _read_onnxruntime(configuration: dict[str, Any]) -> None:
     configuration.pop("model_operations", None)  # would load libraries
     session_options(configuration)
+    rows_abreast(configuration)
 
 
 def _read_dali(configuration: dict[str, Any]) -> None:

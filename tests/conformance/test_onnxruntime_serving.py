@@ -24,6 +24,7 @@ X = 'max_batch_size: 8 input { name: "X" data_type: TYPE_FP32 dims: [ -1 ] } '
 Y = 'output { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } '
 # Long enough for the requests of a test to share a batch, and none for a batch that is full.
 BATCH_OF_4 = "dynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 500000 } "
+ABREAST = 'parameters { key: "adlens_rows_abreast" value: { string_value: "2" } }'
 BATCH_OF_2 = BATCH_OF_4.replace("4", "2")
 
 RUNNING_SUM = """
@@ -90,6 +91,10 @@ MODELS = {
     "fails_out_of_range": (
         "(int64[n, m] X) => (float[n, m] Y) <float[3] table = {0.0, 10.0, 20.0}> { Y = Gather(table, X) }",
         CPU + X.replace("FP32", "INT64") + Y + BATCH_OF_4,
+    ),
+    "rows_abreast": (
+        "(int64[n, m] X) => (float[n, m] Y) <float[3] table = {0.0, 10.0, 20.0}> { Y = Gather(table, X) }",
+        CPU + X.replace("FP32", "INT64") + Y + BATCH_OF_4 + ABREAST,
     ),
     "drops_rows": (
         "(float[n, m] X) => (float[k, m] Y) <bool[1] first = {1}> { Y = Compress <axis = 0> (X, first) }",
@@ -192,13 +197,14 @@ def test_an_empty_tensor_passes(client: triton.InferenceServerClient) -> None:
     np.testing.assert_array_equal(infer(client, "two_outputs", X=nothing).as_numpy("Y"), nothing, strict=True)
 
 
+@pytest.mark.parametrize("model", ["fails_out_of_range", "rows_abreast"])
 def test_one_bad_request_of_a_batch_fails_alone(
-    tiny_server: Server, client: triton.InferenceServerClient, batches_run: Callable[..., int]
+    tiny_server: Server, client: triton.InferenceServerClient, batches_run: Callable[..., int], model: str
 ) -> None:
     def ask(index: int) -> Any:
-        return infer(client, "fails_out_of_range", X=np.array([[index]], np.int64)).as_numpy("Y")
+        return infer(client, model, X=np.array([[index]], np.int64)).as_numpy("Y")
 
-    before = batches_run(tiny_server, "fails_out_of_range")
+    before = batches_run(tiny_server, model)
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(ask, index) for index in (0, 1, -99, 2)]
         good = [answers[position].result() for position in (0, 1, 3)]
@@ -206,7 +212,7 @@ def test_one_bad_request_of_a_batch_fails_alone(
     with pytest.raises(InferenceServerException, match="onnx runtime error 2") as refused:
         answers[2].result()
     assert refused.value.status() == "StatusCode.INTERNAL"
-    shared = batches_run(tiny_server, "fails_out_of_range", before)
+    shared = batches_run(tiny_server, model, before)
     assert shared == before + 1, "the four requests shared no batch"
 
 

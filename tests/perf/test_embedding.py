@@ -46,7 +46,8 @@ def test_all_ways_are_measured_on_64_faces(serve: Serve, folder: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)
     assert report["faces"] == 64
-    assert set(report["ms"]) == {"graph", "network", "served"}
+    assert set(report["ms"]) == {"graph", "network", "served", "computed"}
+    assert 0 < report["ms"]["computed"] < report["ms"]["served"]
     for way, ratio in report["ratio_to_network"].items():
         assert ratio == pytest.approx(report["ms"][way] / report["ms"]["network"], rel=0.01)
 

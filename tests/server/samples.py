@@ -197,6 +197,7 @@ SAMPLES: list[tuple[str, Breaker]] = [
     ("unknown-parameter", edit("first", add=parameter("intra_op_threads", "1"))),
     ("unknown-parameter", edit("decode", ("adlens_gate", "adlens_gates"))),
     ("parameter-value", edit("first", add=parameter("intra_op_thread_count", "many"))),
+    ("parameter-value", edit("first", add=parameter("adlens_rows_abreast", "0"))),
     ("parameter-value", edit("decode", ('"jpeg"', '"jpg"'))),
     ("unknown-accelerator", edit("first", add=ACCELERATOR)),
     ("newer-field", edit("chain", ("scheduling {", "scheduling { max_inflight_requests: 4"))),

@@ -2,7 +2,7 @@
 
 What it accepts and answers is the contract of the native backend: ``session.py`` (how a model is
 loaded), ``signature.py`` (what fits it), ``batch.py`` (how requests become one run) and ``states.py``.
-Beyond it: a request that fails in a batch fails alone.
+Beyond it: a request that fails in a batch fails alone, and rows may run side by side (``abreast.py``).
 
 What stays out, and why:
 
@@ -55,6 +55,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model and hold it against its configuration."""
+        from server.backends.onnxruntime.abreast import Abreast
         from server.backends.onnxruntime.session import create_session, model_file, run_options
 
         configuration = json.loads(args["model_config"])
@@ -62,9 +63,10 @@ class TritonPythonModel:
         try:
             kind = args["model_instance_kind"]
             path = model_file(folder, configuration, kind)
-            self.session = create_session(path, configuration, kind, int(args["model_instance_device_id"]))
-            model = signature.Signature.of(self.session)
+            session = create_session(path, configuration, kind, int(args["model_instance_device_id"]))
+            model = signature.Signature.of(session)
             signature.validate(configuration, model)
+            self.session = Abreast(session, configuration)
             self.run_options = run_options(configuration)
         except Exception as error:
             raise pb_utils.TritonModelException(_native(error)) from error
