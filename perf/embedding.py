@@ -194,7 +194,7 @@ class ComputeTime:
     def __call__(self) -> float:
         """The milliseconds, from Triton's statistics."""
         (told,) = self._client.get_inference_statistics(self._model).model_stats
-        total = told.inference_stats.compute_infer.ns / 1e6
+        total = float(told.inference_stats.compute_infer.ns) / 1e6
         since, self._before = total - self._before, total
         return since
 
