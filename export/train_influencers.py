@@ -113,7 +113,7 @@ def train_on(pairs: Pairs, config: RankerConfig, folder: Path, starter: bool) ->
     ranker, shape = train(pairs, config, checkpoint)
     brands, influencers = pairs.labels.shape
     told = f"{pairs.name}: {brands} brands, {influencers} influencers, {int(pairs.positive.sum())} pairs"
-    story = RankerStory(config.kind, told, starter, shape, held_out)
+    story = RankerStory(config.kind, told, starter, shape, held_out, dict(pairs.made_by))
     save_ranker(ranker, story, folder)
     checkpoint.unlink(missing_ok=True)
     return story

@@ -12,30 +12,29 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
-import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from adlens.errors import GalleryBusy, InvalidConfiguration
+from adlens import described_parts as parts
+from adlens.described_parts import Vector, Vectors
+from adlens.errors import InvalidConfiguration
 from adlens.history import Pool
+from adlens.locks import only_writer
+from adlens.towers import PLAIN
 
 PART: Final = 32
 """Accounts of a part: some 20 MiB in memory, with what pictures show."""
-PLAIN: Final = "_plain"
-"""Ends the name of a block in which all posts weigh 1, beside the one in which they do not."""
-_SETTINGS, _JOURNAL, _CHECKPOINT, _LOCK = "blocks.json", ".journal", ".checkpoint.npz", ".lock"
+_SETTINGS, _JOURNAL, _CHECKPOINT = "blocks.json", ".journal", ".checkpoint.npz"
+_PROGRESS: Final = ("id", "stamp", "plan", "line", "seen", "described")
+"""Of a checkpoint, what is no array."""
 _NOTHING: Final = 1e-6
 """Of all weights, what is none but for rounding."""
-Vector = npt.NDArray[np.float32]
-Vectors = Mapping[str, Vector]
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,9 @@ class DescribedAccount:
         heaviest: the posts that weigh most, the first the most.
         weights: by the name of the block, what the posts that have it weigh together.
         vectors: by the name of the block, float32 [dimension]; NaN where it is not known.
+        made_by: by the name of the block, what made its numbers: weights, or word vectors, by their digests.
+            Of a block that is not named, nothing is known.
+        set_aside: posts that are in no vector, as they tell with whom the account works (``history.plan``).
     """
 
     id: str
@@ -90,6 +92,8 @@ class DescribedAccount:
     heaviest: tuple[DescribedPost, ...]
     weights: Mapping[str, float]
     vectors: Vectors = field(default_factory=dict, compare=False)
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    set_aside: int = 0
 
     def without(self, post: DescribedPost) -> Vectors:
         """The vectors of the account if it had not published ``post``, one of the heaviest."""
@@ -125,7 +129,9 @@ class Checkpoint:
     Attributes:
         id: of the account.
         stamp: of its files.
-        seen: pictures that were answered for, or could not be described.
+        plan: digest of what its posts count.
+        line: of the last post whose picture was answered for, or could not be described.
+        seen: such pictures.
         described: of them, those that are in the pool.
         pools: of the others' features, by the name of the block.
         kept: features of those of them that are among the heaviest, by line.
@@ -133,6 +139,8 @@ class Checkpoint:
 
     id: str
     stamp: str
+    plan: str
+    line: int
     seen: int
     described: int
     pools: dict[str, Pool]
@@ -154,20 +162,7 @@ class DescribedFolder:
             GalleryBusy: another program is at work.
             InvalidConfiguration: the folder cannot be written to, or was made with other settings.
         """
-        import fcntl  # not on Windows, where blocks can be read all the same
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / _LOCK).open("ab")
-        except OSError as error:
-            raise InvalidConfiguration(f"{self.folder} cannot be written to ({error.strerror})") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise GalleryBusy(
-                    f"another program is at work in {self.folder}; wait until it is done"
-                ) from error
+        with only_writer(self.folder):
             self._agree(dict(settings))
             self._noted = sum(1 for _ in self._journal())
             yield
@@ -175,7 +170,7 @@ class DescribedFolder:
     def _agree(self, settings: dict[str, str]) -> None:
         path = self.folder / _SETTINGS
         if not path.exists():
-            _write(path, lambda file: file.write(json.dumps(settings, indent=2).encode() + b"\n"))
+            parts.write(path, lambda file: file.write(json.dumps(settings, indent=2).encode() + b"\n"))
         elif (found := self.settings()) != settings:
             differ = [
                 f"{name} {found.get(name)!r}, and now {settings.get(name)!r}"
@@ -224,14 +219,12 @@ class DescribedFolder:
         accounts = list(self._journal())
         if not accounts:
             return
-        number = max((int(part.stem.rpartition("-")[2]) for part in self._parts()), default=-1) + 1
-        path = self.folder / f"part-{number:05}.npz"
-        lines = "".join(json.dumps(account.to_json()) + "\n" for account in accounts)
-        blocks = _stacked([account.vectors for account in accounts], np.float32)
-        posts = _stacked([post.vectors for account in accounts for post in account.heaviest], np.float16)
-        _write(path.with_suffix(".jsonl"), lambda file: file.write(lines.encode()))
-        _write(_posts(path), lambda file: np.savez_compressed(file, **posts))
-        _write(path, lambda file: np.savez(file, **blocks))  # last: without it there is no such part
+        parts.append(
+            self.folder,
+            [account.to_json() for account in accounts],
+            [account.vectors for account in accounts],
+            [post.vectors for account in accounts for post in account.heaviest],
+        )
         (self.folder / _JOURNAL).unlink()
 
     def read(self, ids: Collection[str] | None = None, *, posts: bool = True) -> Iterator[DescribedAccount]:
@@ -245,21 +238,18 @@ class DescribedFolder:
             InvalidConfiguration: a part cannot be read.
         """
         # In this order: what becomes a part in between is then in both, and counts once.
-        journal, parts = list(self._journal()), self._parts()
-        noted = (record["id"] for path in parts for record in _records(path.with_suffix(".jsonl")))
+        journal, paths = list(self._journal()), parts.find(self.folder)
+        noted = (record["id"] for path in paths for record in parts.read_records(path))
         last = {id_: number for number, id_ in enumerate(chain(noted, (each.id for each in journal)))}
         number = 0
-        for path in parts:
-            records = _records(path.with_suffix(".jsonl"))
+        for path in paths:
+            records = parts.read_records(path)
             if ids is not None and not any(record["id"] in ids for record in records):
                 number += len(records)
                 continue
-            blocks, rows = _load(path), iter(_rows(_load(_posts(path)) if posts else {}))
-            for record, vectors in zip(records, _rows(blocks), strict=True):
-                told = record if posts else record | {"heaviest": []}
-                heaviest = list(islice(rows, len(told["heaviest"])))
+            for record, vectors, heaviest in parts.read(path, records, posts=posts):
                 if last[record["id"]] == number and (ids is None or record["id"] in ids):
-                    yield DescribedAccount.of(told, vectors, heaviest)
+                    yield _account(path, record, vectors, heaviest)
                 number += 1
         for account in journal:
             if last[account.id] == number and (ids is None or account.id in ids):
@@ -269,33 +259,31 @@ class DescribedFolder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Note how far an account has come, in place of what was noted before."""
         weights = {name: pool.weight for name, pool in checkpoint.pools.items()}
-        about = [checkpoint.id, checkpoint.stamp, checkpoint.seen, checkpoint.described, weights]
+        about = {name: getattr(checkpoint, name) for name in _PROGRESS} | {"weights": weights}
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
         arrays: dict[str, Any] = {f"sum_{name}": pool.sum for name, pool in checkpoint.pools.items()}
         arrays |= {f"kept_{line}": vector for line, vector in checkpoint.kept.items()}
-        _write(self.folder / _CHECKPOINT, lambda file: np.savez(file, about=text, **arrays))
+        parts.write(self.folder / _CHECKPOINT, lambda file: np.savez(file, about=text, **arrays))
 
     def checkpoint(self) -> Checkpoint | None:
         """What was noted last; None where nothing was."""
         try:
             with np.load(self.folder / _CHECKPOINT, allow_pickle=False) as file:
-                id_, stamp, seen, described, weights = json.loads(file["about"].tobytes())
+                about = json.loads(file["about"].tobytes())
+                weights = about.pop("weights")
                 pools = {name: Pool(0) for name in weights}
                 for name, pool in pools.items():
                     pool.sum, pool.weight = file[f"sum_{name}"], weights[name]
                 lines = [int(name[5:]) for name in file.files if name.startswith("kept_")]
                 kept = {line: file[f"kept_{line}"] for line in lines}
-                return Checkpoint(id_, stamp, seen, described, pools, kept)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # most often there is none
+                return Checkpoint(**about, pools=pools, kept=kept)
+        except (*parts.UNREADABLE, KeyError):  # most often there is none
             return None
-
-    def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.npz"))
 
     def _records(self) -> Iterator[dict[str, Any]]:
         """What is said of the finished accounts, in the order of ``read``."""
-        for path in self._parts():
-            yield from _records(path.with_suffix(".jsonl"))
+        for path in parts.find(self.folder):
+            yield from parts.read_records(path)
         for account in self._journal():
             yield account.to_json()
 
@@ -320,49 +308,14 @@ def _without_vectors(about: DescribedAccount | DescribedPost) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in known.items()}
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def _account(
+    path: Path, record: Mapping[str, Any], vectors: Vectors, posts: Sequence[Vectors]
+) -> DescribedAccount:
+    """As ``DescribedAccount.of``, out of the part ``path``."""
     try:
-        return [json.loads(line) for line in path.read_bytes().splitlines()]
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InvalidConfiguration:
-    return InvalidConfiguration(
-        f"{path} cannot be read ({error}); remove its part, .npz and .jsonl, and describe the accounts again"
-    )
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write so that a reader sees the old file or the new one, never half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _posts(part: Path) -> Path:
-    """Where the posts of a part are."""
-    return part.with_name(part.name.replace("part-", "posts-"))
-
-
-def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-
-
-def _rows(blocks: Mapping[str, npt.NDArray[Any]]) -> Iterator[Vectors]:
-    for row in range(len(next(iter(blocks.values()), ()))):
-        yield {name: block[row].astype(np.float32) for name, block in blocks.items()}
-
-
-def _stacked(vectors: Sequence[Vectors], dtype: type) -> dict[str, npt.NDArray[Any]]:
-    return {name: np.stack([each[name] for each in vectors]).astype(dtype) for name in (vectors or ({},))[0]}
+        return DescribedAccount.of(record, vectors, posts)
+    except TypeError as error:
+        raise parts.damaged(path.with_suffix(".jsonl"), error) from error
 
 
 def _texts(vectors: Vectors, dtype: type) -> dict[str, str]:

@@ -9,7 +9,6 @@ goes on where this one stopped.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,14 +23,15 @@ from adlens import contract, pictures
 from adlens.accounts import ACCOUNT, POSTS, Account, AccountPost, Unused
 from adlens.answers import Failure
 from adlens.contract import ModelCard
-from adlens.described import PLAIN, Checkpoint, DescribedAccount, DescribedFolder, DescribedPost
+from adlens.described import Checkpoint, DescribedAccount, DescribedFolder, DescribedPost
 from adlens.errors import NotSent, WrongEmbedder
 from adlens.galleries.journal import stamp
-from adlens.history import Pool, Weighting
+from adlens.history import Plan, Pool, Weighting, plan
 from adlens.jobs import faces
 from adlens.pictures import ImageLike
 from adlens.responses import card, output
 from adlens.runs import ask_each
+from adlens.towers import PLAIN
 from adlens.transport import Connection
 from adlens.words import WordVectors
 
@@ -39,6 +39,8 @@ PICTURES: Final = "pictures"
 """Block of POST_FEATURES."""
 WORDS: Final = "words"
 """Block of the captions' words."""
+MENTIONS: Final = "set aside of brands"
+"""What becomes of posts that mention somebody (``history.plan``), as the folder says it."""
 HEAVIEST: Final = 6
 """Posts of an account that are named and kept, to tell what it is without each of them."""
 CAPTION: Final = 200
@@ -110,28 +112,26 @@ class Outcome:
 
 @dataclass
 class _Gathering:
-    """An account whose pictures are under way; ``skip`` of them were seen to by a former run."""
+    """An account whose pictures are under way; those up to ``behind``, a line, a former run has seen to."""
 
     account: Account
-    stamp: str
+    plan: Plan
     checkpoint: Checkpoint
     words: dict[str, Pool]
-    skip: int
-    posts: int = 0
-    engagement: float = math.nan
-    sent: int = 0
+    behind: int
+    heavy: frozenset[int]
+    due: int = 0
     read: bool = False
     failed: bool = False
-    heavy: frozenset[int] = frozenset()
     heaviest: list[DescribedPost] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
         """Whether nothing more will come."""
-        return self.read and self.checkpoint.seen >= self.sent
+        return self.read and not self.due
 
-    def result(self) -> DescribedAccount:
-        """What has come of it."""
+    def result(self, made_by: Mapping[str, str]) -> DescribedAccount:
+        """What has come of it, by what ``made_by`` names."""
         about, seen = self.account, self.checkpoint
         pools = {**seen.pools, **self.words}
         unknown = np.full(contract.POST_FEATURES_LENGTH, np.nan, np.float32)
@@ -140,10 +140,10 @@ class _Gathering:
             for post in sorted(self.heaviest, key=lambda post: -post.weight)
         )
         return DescribedAccount(
-            about.id, self.stamp, about.name, about.followers, self.engagement, about.category,
-            about.language, about.brand, self.posts, seen.described, heaviest,
+            about.id, seen.stamp, about.name, about.followers, self.plan.engagement, about.category,
+            about.language, about.brand, self.plan.posts, seen.described, heaviest,
             {name: pool.weight for name, pool in pools.items()},
-            {name: pool.mean() for name, pool in pools.items()},
+            {name: pool.mean() for name, pool in pools.items()}, made_by, self.plan.set_aside,
         )  # fmt: skip
 
 
@@ -185,14 +185,11 @@ def describe_accounts(
         InvalidConfiguration: it was made with other settings; or posts cannot be read.
     """
     weighting = weighting or Weighting()
-    settings = {
-        "pictures": describer.card.weights,
-        "words": words.digest if words else "",
-        "weighting": weighting.name + (", and plain" if plain else ""),
-    }
+    made_by = {PICTURES: describer.card.weights, WORDS: words.digest if words else ""}
+    pooled = {"weighting": weighting.name + (", and plain" if plain else ""), "mentions": MENTIONS}
     blocks = DescribedFolder(folder)
-    with blocks.locked(settings):
-        run = _Run(blocks, weighting, words, plain=plain)
+    with blocks.locked(made_by | pooled):
+        run = _Run(blocks, weighting, words, made_by, plain=plain)
         try:
             answers = ask_each(
                 lambda asked: describer.describe(asked.image),
@@ -214,10 +211,17 @@ class _Run:
     """Accounts on their way, in their order; pictures are asked for ahead of the answers."""
 
     def __init__(
-        self, blocks: DescribedFolder, weighting: Weighting, words: WordVectors | None, *, plain: bool
+        self,
+        blocks: DescribedFolder,
+        weighting: Weighting,
+        words: WordVectors | None,
+        made_by: Mapping[str, str],
+        *,
+        plain: bool,
     ) -> None:
         self.outcome = Outcome()
         self._blocks, self._weighting, self._words, self._plain = blocks, weighting, words, plain
+        self._made_by = {block: name for block, name in made_by.items() if name}
         self._known = blocks.stamps()
         self._checkpoint = blocks.checkpoint()
         self._open: deque[_Gathering] = deque()
@@ -237,10 +241,9 @@ class _Run:
             gathering = self._begin(account, now)
             self._open.append(gathering)
             for asked in self._pictures(gathering):
-                gathering.sent += 1
-                if gathering.sent > gathering.skip:
-                    self._pending.append(asked)
-                    yield asked
+                gathering.due += 1
+                self._pending.append(asked)
+                yield asked
             gathering.read = True
             self._finish()
 
@@ -248,7 +251,9 @@ class _Run:
         """The answer to the picture that is due."""
         asked = self._pending.popleft()
         gathering, checkpoint = asked.of, asked.of.checkpoint
+        gathering.due -= 1
         checkpoint.seen += 1
+        checkpoint.line = asked.post.line
         if not isinstance(answer, Failure):
             _add(checkpoint.pools, answer, asked.weight)
             checkpoint.described += 1
@@ -267,39 +272,33 @@ class _Run:
         self._finish()
 
     def _begin(self, account: Account, now: str) -> _Gathering:
+        planned = plan(account, self._weighting, self.outcome.unused)
         noted = self._checkpoint
-        if noted is None or (noted.id, noted.stamp) != (account.id, now):
-            noted = Checkpoint(account.id, now, 0, 0, self._pools(PICTURES, contract.POST_FEATURES_LENGTH))
+        if noted is None or (noted.id, noted.stamp, noted.plan) != (account.id, now, planned.digest):
+            pools = self._pools(PICTURES, contract.POST_FEATURES_LENGTH)
+            noted = Checkpoint(account.id, now, planned.digest, 0, 0, 0, pools)
         words = self._pools(WORDS, self._words.dimension) if self._words else {}
-        return _Gathering(account, now, noted, words, skip=noted.seen)
+        heavy = frozenset(planned.heaviest(HEAVIEST))
+        return _Gathering(account, planned, noted, words, noted.line, heavy)
 
     def _pools(self, block: str, dimension: int) -> dict[str, Pool]:
         names = (block, block + PLAIN) if self._plain else (block,)
         return {name: Pool(dimension) for name in names}
 
     def _pictures(self, gathering: _Gathering) -> Iterator[_Asked]:
-        """The posts with a picture; captions are pooled meanwhile."""
+        """The posts whose picture is to be described; captions are pooled meanwhile."""
         account = gathering.account
-        numbers = np.array(
-            [(post.engagement, post.seconds, post.line) for post in account.posts(self.outcome.unused)],
-            np.float64,
-        ).reshape(-1, 3)
-        gathering.posts = len(numbers)
-        known = numbers[~np.isnan(numbers[:, 0]), 0]
-        if len(known) and account.followers > 0:
-            gathering.engagement = float(known.mean() / account.followers)
-        weights = self._weighting.weights(numbers[:, 0], numbers[:, 1])
-        order = np.argsort(-weights, kind="stable")[:HEAVIEST]
-        # A second time, as what a post weighs depends on all; not strict, as the file may grow meanwhile.
-        posts = zip(account.posts(Unused()), weights.tolist(), strict=False)
-        gathering.heavy = frozenset(numbers[order, 2].astype(int).tolist())
-        for post, weight in posts:
+        # A second time, as what a post weighs depends on all. Meanwhile the file may grow, and pictures go.
+        for post in account.posts(Unused()):
+            weight = gathering.plan.weights.get(post.line)
+            if weight is None:
+                continue
             vector = self._words.mean(post.caption) if self._words else None
             if vector is not None:
                 _add(gathering.words, vector, weight)
             if post.line in gathering.heavy:
                 gathering.heaviest.append(self._described(account, post, weight, vector))
-            if post.image:
+            if post.image and post.line > gathering.behind:
                 yield _Asked(gathering, post, post.image, weight)
 
     def _described(
@@ -319,7 +318,7 @@ class _Run:
             if gathering.failed:
                 self.outcome.unfinished += 1
                 continue
-            self._blocks.append(gathering.result())
+            self._blocks.append(gathering.result(self._made_by))
             self.outcome.accounts += 1
 
 

@@ -1,12 +1,14 @@
 """Accounts out of one file of features, where there are no posts: an NPZ, as rankers are trained on.
 
 It holds ``brand_<block>`` [brands, values] and ``inf_<block>`` [influencers, values], and may hold
-``brand_category`` and ``inf_category``, texts or numbers; ``label`` is passed over. The published data set of
-micro-influencers comes like this. Accounts have no names there: they are ``brand-0`` and on.
+``brand_category`` and ``inf_category``, texts or numbers; ``made_by``, a JSON object in a text, may name what
+made the numbers of each block; ``label`` is passed over. The published data set of micro-influencers comes
+like this. Accounts have no names there: they are ``brand-0`` and on, and nobody's followers are known.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
@@ -21,6 +23,8 @@ from adlens.errors import InvalidConfiguration
 
 _SIDES: Final = {"brand": "brand_", "influencer": "inf_"}
 _CATEGORY: Final = "category"
+MADE_BY: Final = "made_by"
+"""Name of the array that says what made the blocks."""
 
 
 def read_accounts(
@@ -36,12 +40,27 @@ def read_accounts(
     return (account for account in _read_file(path) if ids is None or account.id in ids)
 
 
+def read_made_by(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """What made the blocks of a file of features, by their names; of those left out it is not known.
+
+    Raises:
+        ValueError: it is told otherwise than as a JSON object of texts.
+    """
+    if MADE_BY not in arrays:
+        return {}
+    said = json.loads(str(arrays[MADE_BY]))
+    if not isinstance(said, dict) or not all(isinstance(text, str) for text in said.values()):
+        raise ValueError(f"{MADE_BY} is {said!r}, not what made each block by its name")
+    return said
+
+
 def _read_file(path: Path) -> Iterator[DescribedAccount]:
     try:
         # Opened here, as numpy leaves a file open that is no archive.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         sides = {side: _blocks(arrays, prefix) for side, prefix in _SIDES.items()}
+        made_by = read_made_by(arrays)
         for side, blocks in sides.items():
             _check_categories(arrays.get(_SIDES[side] + _CATEGORY), blocks)
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
@@ -59,7 +78,20 @@ def _read_file(path: Path) -> Iterator[DescribedAccount]:
             category = "" if categories is None else str(categories[row])
             vectors = {block: values[row].astype(np.float32) for block, values in blocks.items()}
             yield DescribedAccount(
-                name, "", name, math.nan, math.nan, category, "", side == "brand", 0, 0, (), {}, vectors
+                name,
+                "",
+                name,
+                math.nan,
+                math.nan,
+                category,
+                "",
+                side == "brand",
+                0,
+                0,
+                (),
+                {},
+                vectors,
+                made_by,
             )
 
 

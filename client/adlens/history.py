@@ -5,18 +5,25 @@ weights. Ours: a post weighs log(2 + likes and comments), as these are heavy-tai
 round the world shall not stand for all; times one half for every half-life by which it is older than the
 account's newest, as an account is what it shows now. The weights of an account add up to 1. They are known
 before any picture is looked at; the vectors go by one at a time, and none is kept.
+
+A brand's posts that mention somebody tell with whom it works: that is what a ranking is to find, and what a
+ranker is judged by. They are set aside, in training and in use, as it would else be told what it has to
+guess. Nothing is published on it: Gan et al. take labels and features from the same posts. (Posts of
+influencers that mention a brand count: which accounts are brands is not known when they are described.)
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from adlens.accounts import Account, Unused
 from adlens.errors import InvalidConfiguration
 
 HALF_LIFE_DAYS: Final = 180.0
@@ -72,6 +79,69 @@ class Weighting:
             weights *= np.maximum(_filled(0.5 ** (age_days / self.half_life_days)), _LEAST)
         total: float = weights.sum()
         return np.asarray(weights / total)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the posts of an account count, known before any picture is looked at.
+
+    Attributes:
+        weights: of the posts that are in its vectors, by line; they add up to 1.
+        posts: that it has.
+        set_aside: of them, in no vector, as they mention somebody.
+        engagement: likes and comments of a post over followers, the mean of what is known; NaN where nothing
+            is.
+        digest: changes with the posts, what they weigh, and which have a picture.
+    """
+
+    weights: Mapping[int, float]
+    posts: int
+    set_aside: int
+    engagement: float
+    digest: str
+
+    def heaviest(self, most: int) -> tuple[int, ...]:
+        """Lines of the ``most`` posts that weigh most, the first the most; of equal ones the first."""
+        return tuple(sorted(self.weights, key=lambda line: -self.weights[line])[:most])
+
+
+def plan(account: Account, weighting: Weighting, unused: Unused) -> Plan:
+    """What the posts of ``account`` count, which are read once, one at a time.
+
+    Those of a brand that mention somebody are set aside, unless all do: then all count.
+
+    Args:
+        account: a brand or an influencer.
+        weighting: what posts weigh.
+        unused: takes what cannot be used.
+
+    Raises:
+        InvalidConfiguration: its posts cannot be read.
+    """
+    own = {account.id.lower()}
+    numbers = np.array(
+        [
+            (post.line, post.engagement, post.seconds, post.image is not None, bool(post.mentions - own))
+            for post in account.posts(unused)
+        ],
+        np.float64,
+    ).reshape(-1, 5)
+    counts = numbers[:, 4] == 0 if account.brand else np.ones(len(numbers), bool)
+    if not counts.any():
+        counts[:] = True
+    lines, engagement, seconds, _, _ = numbers[counts].T
+    weights = weighting.weights(engagement, seconds)
+    known = numbers[~np.isnan(numbers[:, 1]), 1]
+    total = hashlib.sha256(numbers[:, [0, 3]].tobytes())
+    total.update(lines.tobytes())
+    total.update(weights.tobytes())
+    return Plan(
+        dict(zip(lines.astype(int).tolist(), weights.tolist(), strict=True)),
+        len(numbers),
+        int((~counts).sum()),
+        float(known.mean() / account.followers) if len(known) and account.followers > 0 else math.nan,
+        total.hexdigest()[:16],
+    )
 
 
 PLAIN: Final = Weighting(engagement=False, half_life_days=math.inf)

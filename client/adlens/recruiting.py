@@ -91,7 +91,8 @@ class Recruiter:
         """Records of the accounts that are no brands, in order; one that does not fit fails alone.
 
         Raises:
-            WrongEmbedder: the server runs another ranker by now.
+            WrongEmbedder: the server runs another ranker by now, or the accounts were described by something
+                else than those that it has learned from.
             AdlensError: as ``Connection.infer``.
         """
         candidates = (account for account in accounts if not account.brand)
@@ -103,6 +104,7 @@ class Recruiter:
                 yield row if isinstance(row, Failure) else _record(account, next(vectors))
 
     def _encoded(self, account: DescribedAccount) -> Vector | Failure:
+        self.schema.check_made_by(account.vectors, account.made_by, account.id)
         try:
             return self.schema.encode(account.vectors, account.id)
         except BadAccount as error:

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from adlens import contract
-from adlens.errors import BadAccount
+from adlens.errors import BadAccount, WrongEmbedder
 from adlens.features import guess, listed
 
 SIDES: Final = ("brand", "influencer")
+PLAIN: Final = "_plain"
+"""Ends the name of a block in which all posts weigh 1, beside the one in which they do not."""
 Vector = npt.NDArray[np.float32]
 Blocks = Mapping[str, npt.ArrayLike]
 """Of an account, by name; one that is not known is left out, or all NaN."""
@@ -26,11 +28,16 @@ Blocks = Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Block:
-    """Columns ``start`` to ``start + length`` of ACCOUNT."""
+    """Columns ``start`` to ``start + length`` of ACCOUNT.
+
+    What ``made_by`` names gave the numbers that the ranker has learned from, such as weights or word vectors:
+    of others they mean something else. Empty where it is not known.
+    """
 
     name: str
     start: int
     length: int
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,10 @@ class AccountSchema:
             raw: dict[str, Any] = json.loads(data)
             schema = cls(
                 str(raw["side"]),
-                tuple(Block(str(b["name"]), int(b["start"]), int(b["length"])) for b in raw["blocks"]),
+                tuple(
+                    Block(str(b["name"]), int(b["start"]), int(b["length"]), str(b.get("made_by", "")))
+                    for b in raw["blocks"]
+                ),
                 tuple(Segment(str(s["block"]), int(s["start"]), int(s["stop"])) for s in raw["segments"]),
                 str(raw["ranker"]),
             )
@@ -148,6 +158,27 @@ class AccountSchema:
         row[block.start : block.start + block.length] = values
         return True
 
+    def check_made_by(self, blocks: Blocks, made_by: Mapping[str, str], account: str) -> None:
+        """Refuse numbers that mean something else than those that the ranker has learned from.
+
+        Args:
+            blocks: of an account.
+            made_by: what made them, by name; of one that is not named nothing is known, and it is taken.
+            account: its name in messages.
+
+        Raises:
+            WrongEmbedder: a block that the ranker reads was made by something else.
+        """
+        for block in self.blocks:
+            now = made_by_of(made_by, block.name) if block.name in blocks else ""
+            if now and block.made_by and now != block.made_by:
+                raise WrongEmbedder(
+                    f"{account}: its block {block.name!r} was made by {now}, and those that the ranker has "
+                    f"learned from by {block.made_by}: the numbers mean something else. Describe accounts by "
+                    "the same (pictures: the server's weights; words: --words) into another folder, or train "
+                    "a ranker on accounts that are described like these"
+                )
+
     def known(self, row: Vector) -> tuple[str, ...]:
         """Names of the blocks that ``row``, as ``encode`` gives it, tells."""
         return tuple(block.name for block in self.blocks if not np.isnan(row[block.start]))
@@ -181,3 +212,8 @@ class AccountSchema:
             if not behind <= segment.start < segment.stop <= contract.ACCOUNT_DIMENSION:
                 yield f"segment {segment.start} to {segment.stop} of {segment.block!r}"
             behind = segment.stop
+
+
+def made_by_of(made_by: Mapping[str, str], block: str) -> str:
+    """What made ``block``, pooled plainly or not; empty where that is not known."""
+    return made_by.get(block, made_by.get(block.removesuffix(PLAIN), ""))

@@ -7,20 +7,23 @@ allowed.
 On disk this is one NPZ without pickles: ``brand_<block>`` [B, d] and ``inf_<block>`` [I, d] of floats,
 ``label`` [B, I], and where they are known ``brand_category`` [B] and ``inf_category`` [I]. It is the layout
 in which the training split of the published data set was prepared (Gan et al., "Seeking Micro-influencers
-for Brand Promotion", ACM Multimedia 2019).
+for Brand Promotion", ACM Multimedia 2019). ``made_by``, a JSON object in a text, names what made the numbers
+of a block, where that is known.
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adlens.feature_file import MADE_BY, read_made_by
 from export.datasets import DatasetError
 
 Floats = NDArray[np.float32]
@@ -47,6 +50,8 @@ class Pairs:
         labels: float32 [brands, influencers]: 0 for no pair, else its competence, or 1 where that is unknown.
         brand_category: [brands], or None where it is not known.
         influencer_category: [influencers], or None.
+        made_by: what made the numbers of a block, by its name: weights, or word vectors. A block that is not
+            named may be anybody's.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Pairs:
     labels: Floats
     brand_category: NDArray[Any] | None = None
     influencer_category: NDArray[Any] | None = None
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -95,13 +101,15 @@ class Pairs:
         """Those of ``brands`` and ``influencers`` (masks or indices)."""
         rows = np.arange(self.labels.shape[0])[brands]
         columns = np.arange(self.labels.shape[1])[influencers]
-        return Pairs(
-            self.name,
-            {name: values[rows] for name, values in self.brands.items()},
-            {name: values[columns] for name, values in self.influencers.items()},
-            self.labels[np.ix_(rows, columns)],
-            None if self.brand_category is None else self.brand_category[rows],
-            None if self.influencer_category is None else self.influencer_category[columns],
+        return replace(
+            self,
+            brands={name: values[rows] for name, values in self.brands.items()},
+            influencers={name: values[columns] for name, values in self.influencers.items()},
+            labels=self.labels[np.ix_(rows, columns)],
+            brand_category=None if self.brand_category is None else self.brand_category[rows],
+            influencer_category=(
+                None if self.influencer_category is None else self.influencer_category[columns]
+            ),
         )
 
     def only(self, names: tuple[str, ...]) -> Pairs:
@@ -112,9 +120,7 @@ class Pairs:
         """
         brands = {name: self.brands[name] for name in names if name in self.brands}
         influencers = {name: self.influencers[name] for name in names if name in self.influencers}
-        return Pairs(
-            self.name, brands, influencers, self.labels, self.brand_category, self.influencer_category
-        )
+        return replace(self, brands=brands, influencers=influencers)
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -150,6 +156,7 @@ def read_pairs(path: Path) -> Pairs:
     categories = {side: held.pop(side + CATEGORY, None) for side in (BRAND, INFLUENCER)}
     sides: dict[str, dict[str, Floats]] = {BRAND: {}, INFLUENCER: {}}
     try:
+        made_by = read_made_by(held)
         labels = held.pop(LABEL).astype(np.float32)
         for name, values in held.items():
             side = next((side for side in sides if name.startswith(side)), None)
@@ -158,7 +165,7 @@ def read_pairs(path: Path) -> Pairs:
     except ValueError as error:
         raise DatasetError(f"{path}: a block holds no numbers: {error}") from error
     return Pairs(
-        path.name, sides[BRAND], sides[INFLUENCER], labels, categories[BRAND], categories[INFLUENCER]
+        path.name, sides[BRAND], sides[INFLUENCER], labels, categories[BRAND], categories[INFLUENCER], made_by
     )
 
 
@@ -170,6 +177,8 @@ def write_pairs(pairs: Pairs, path: Path) -> None:
         arrays[BRAND + CATEGORY] = pairs.brand_category
     if pairs.influencer_category is not None:
         arrays[INFLUENCER + CATEGORY] = pairs.influencer_category
+    if pairs.made_by:
+        arrays[MADE_BY] = np.array(json.dumps(dict(pairs.made_by)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")
     with partial.open("wb") as file:

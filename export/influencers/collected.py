@@ -1,7 +1,9 @@
 """Described accounts become what a ranker learns from: the blocks of either side, and who worked with whom.
 
 A pair is a brand and an influencer that posts of the brand mention; its label is the competence score
-(``adlens.accounts.competence``). ``python -m export.influencers.collected`` writes the NPZ that
+(``adlens.accounts.competence``). Those posts are in no vector of the brand (``adlens.history.plan``): a
+ranker could else read off whom a held-out brand works with, and its figures would be flattered.
+``python -m export.influencers.collected`` writes the NPZ that
 ``export.influencers.blocks`` reads.
 """
 
@@ -38,7 +40,7 @@ def collect(accounts: Path, described: Path, unused: Unused) -> tuple[Pairs, lis
         The pairs, and the ids of brands and influencers in their order.
 
     Raises:
-        DatasetError: there is no brand, no influencer, or no pair.
+        DatasetError: there is no brand, no influencer, or no pair, or not all was described by the same.
         InvalidConfiguration: a folder cannot be read.
     """
     found = list(DescribedFolder(described).read(posts=False))
@@ -48,6 +50,12 @@ def collect(accounts: Path, described: Path, unused: Unused) -> tuple[Pairs, lis
         raise DatasetError(
             f"{described}: {len(brands)} brands and {len(influencers)} influencers; both are needed "
             '(account.json says "brand": true of a brand)'
+        )
+    made_by = found[0].made_by
+    if other := next((account for account in found if account.made_by != made_by), None):
+        raise DatasetError(
+            f"{described}: {found[0].id} was described by {dict(made_by)}, and {other.id} by "
+            f"{dict(other.made_by)}; describe the accounts anew, into another folder"
         )
     scores = {}
     for account in find_accounts(accounts, unused):
@@ -61,15 +69,31 @@ def collect(accounts: Path, described: Path, unused: Unused) -> tuple[Pairs, lis
     )
     if not labels.any():
         raise DatasetError(f"{accounts}: no post of a brand mentions one of the influencers")
+    honest = [_is_honest(brand, row, unused) for brand, row in zip(brands, labels, strict=True)]
+    if not labels[honest].any():
+        raise DatasetError(
+            f"{described}: brands that mention influencers are described by those very posts alone; give "
+            "them more, and describe the accounts anew"
+        )
+    brands = [brand for brand, kept in zip(brands, honest, strict=True) if kept]
     pairs = Pairs(
         accounts.name,
         _blocks(brands),
         _blocks(influencers),
-        labels,
+        labels[honest],
         np.array([account.category for account in brands]),
         np.array([account.category for account in influencers]),
+        made_by,
     )
     return pairs, [account.id for account in brands], [account.id for account in influencers]
+
+
+def _is_honest(brand: DescribedAccount, labels: NDArray[np.float32], unused: Unused) -> bool:
+    """Whether the vectors of ``brand`` are without the posts that gave its ``labels``; else it is unused."""
+    if labels.any() and not brand.set_aside:
+        unused.add("a brand whose vectors tell whom it mentions, as all of its posts do", brand.id)
+        return False
+    return True
 
 
 def _labels(scores: Iterable[Mapping[str, float]], names: Sequence[str]) -> NDArray[np.float32]:

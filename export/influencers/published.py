@@ -35,6 +35,8 @@ from export.influencers.blocks import Floats, Pairs, write_pairs
 
 BLOCKS: Final = {"pic": "pictures", "text": "text"}
 """Their name of a modality, and ours; words of another training than ours are another block."""
+MADE_BY: Final = dict.fromkeys(BLOCKS.values(), "Gan et al. 2019")
+"""Which weights their VGG16 had is not said: so named, their features are not taken for those of ours."""
 SIDES: Final = ("brand", "in")
 _LABELS: Final = re.compile(r"label_(\w*?)_?(\d+)\.npy")
 _SPREADSHEETS: Final = (".xls", ".xlsx", ".ods")
@@ -93,7 +95,7 @@ def read_published(
     known = dict(_sheet(categories, 2)) if categories else {}
     kinds = [np.array([known.get(name, "") for name in side.rows]) if known else None for side in sides]
     brands, influencers = sides
-    pairs = Pairs(folder.name, brands.stacked(), influencers.stacked(), matrix, *kinds)
+    pairs = Pairs(folder.name, brands.stacked(), influencers.stacked(), matrix, kinds[0], kinds[1], MADE_BY)
     return pairs, list(brands.rows), list(influencers.rows)
 
 

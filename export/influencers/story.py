@@ -34,6 +34,7 @@ class RankerStory:
         starter: whether its accounts were generated.
         shape: what is needed to build it anew.
         held_out: metrics on brands and influencers that it has not seen, as ``metrics.Evaluation.to_json``.
+        made_by: what made the blocks that it has learned from, as ``blocks.Pairs`` says.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class RankerStory:
     starter: bool
     shape: Mapping[str, Any]
     held_out: Mapping[str, Any] = field(default_factory=dict)
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def skill(self) -> float:

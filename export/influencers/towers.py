@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adlens import contract
-from adlens.towers import AccountSchema, Block, Segment
+from adlens.towers import AccountSchema, Block, Segment, made_by_of
 from export.datasets import DatasetError
 from export.graph import Manifest, Signature, Weights, write_model
 from export.influencers import networks, starter
@@ -41,15 +41,15 @@ class Tower(nn.Module):
 
     said: Tensor
 
-    def __init__(self, ranker: AnyRanker, side: str) -> None:
-        """Of ``ranker``, in evaluation mode.
+    def __init__(self, ranker: AnyRanker, side: str, made_by: Mapping[str, str] | None = None) -> None:
+        """Of ``ranker``, in evaluation mode; ``made_by`` as in ``account_schema``.
 
         Raises:
             DatasetError: its blocks or its vector are longer than what travels.
         """
         super().__init__()
         self.ranker = ranker
-        self.schema = account_schema(ranker, side)
+        self.schema = account_schema(ranker, side, made_by)
         # The published network's score is the mean of the products, ours their sum.
         mean = isinstance(ranker, BilinearNetwork)
         self.scale = 1.0 / WIDTH if mean and side == BRAND_SIDE else 1.0
@@ -91,7 +91,7 @@ def build(model: str, folder: Path) -> Manifest:
     source = "planted accounts" if story.starter else "own training run"
     origin = Weights(source, "Apache-2.0" if story.starter else "that of the data", "", story.starter)
     manifest = Manifest(model, origin, found, story.trained_on, story.held_out)
-    return write_tower(ranker, model, card, manifest, folder)
+    return write_tower(ranker, model, card, manifest, folder, story.made_by)
 
 
 def sources() -> list[Path]:
@@ -99,11 +99,17 @@ def sources() -> list[Path]:
     return [Path(__file__), Path(networks.__file__), *starter.sources()]
 
 
-def account_schema(ranker: AnyRanker, side: str) -> AccountSchema:
-    """What a side of ``ranker`` reads, and which parts of its vector are whose."""
+def account_schema(ranker: AnyRanker, side: str, made_by: Mapping[str, str] | None = None) -> AccountSchema:
+    """What a side of ``ranker`` reads, and which parts of its vector are whose.
+
+    Args:
+        ranker: of both sides.
+        side: which.
+        made_by: what made the blocks that it has learned from, as ``blocks.Pairs`` says.
+    """
     blocks, start = [], 0
     for name, length in _lengths(ranker, side).items():
-        blocks.append(Block(name, start, length))
+        blocks.append(Block(name, start, length, made_by_of(made_by or {}, name)))
         start += length
     segments = ranker.segments if isinstance(ranker, Ranker) else ()  # a product of blocks has no parts
     parts = tuple(Segment(each.block, each.start, each.stop) for each in segments)
@@ -119,7 +125,12 @@ def _lengths(ranker: AnyRanker, side: str) -> Mapping[str, int]:
 
 
 def write_tower(
-    ranker: AnyRanker, model: str, card: contract.ModelCard, manifest: Manifest, folder: Path
+    ranker: AnyRanker,
+    model: str,
+    card: contract.ModelCard,
+    manifest: Manifest,
+    folder: Path,
+    made_by: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write ``brand_tower`` or ``influencer_tower`` to ``folder``, judged on accounts drawn at random.
 
@@ -129,12 +140,13 @@ def write_tower(
         card: answers beside the vectors; its weights are those of the schema's ranker.
         manifest: as for ``export.graph.write_model``.
         folder: version folder.
+        made_by: as in ``account_schema``.
 
     Raises:
         DatasetError: the ranker is too large to travel.
         ParityError: the graph differs from torch.
     """
-    tower = Tower(ranker, SIDES[model]).eval()
+    tower = Tower(ranker, SIDES[model], made_by).eval()
     accounts = _accounts(tower.schema)
     return write_model(
         Carded(tower, card), SIGNATURE, [(accounts[:1],), (accounts,)], manifest, folder, TOLERANCE

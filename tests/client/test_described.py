@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +67,40 @@ def test_a_part_that_holds_nobody_wanted_is_not_opened(folder: DescribedFolder) 
     assert [each.id for each in folder.read({"a-40", "a-41"})] == ["a-40", "a-41"]
     with pytest.raises(InvalidConfiguration, match="describe the accounts again"):
         [*folder.read({"a-3", "a-40"})]
+
+
+def test_files_of_a_part_that_disagree_are_told_with_the_remedy(folder: DescribedFolder) -> None:
+    """As after a copy that was cut off; other parts can be read all the same."""
+    told, blocks, posts = (
+        folder.folder / name for name in ("part-00000.jsonl", "part-00000.npz", "posts-00000.npz")
+    )
+    lines = told.read_bytes().splitlines(keepends=True)
+    remedy = "remove part-00000.npz, part-00000.jsonl and posts-00000.npz there, and describe"
+    few = np.zeros((7, 2), np.float32)
+    for file, damaged, said in (
+        (told, b"".join(lines[:-1]), f"part-00000.npz cannot be read.*{PART} rows.*of {PART - 1}"),
+        (told, b"".join([*lines, lines[0]]), f"{PART} rows, where part-00000.jsonl tells of {PART + 1}"),
+        (told, b"".join([b'{"id": 7}\n', *lines[1:]]), "line 1 tells of no account"),
+        (told, b"".join([*lines[:-1], b"[]\n"]), f"line {PART} tells of no account"),
+        (told, b"".join([b'{"id": "a-0", "heaviest": []}\n', *lines[1:]]), "missing .* required"),
+        (blocks, b"", "No data left"),
+        (blocks, blocks.read_bytes()[:-40], "part-00000.npz cannot be read"),
+        (blocks, rows_of(few), "part-00000.npz cannot be read.*7 rows"),
+        (posts, rows_of(few), "posts-00000.npz cannot be read.*7 rows"),
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(damaged)
+        with pytest.raises(InvalidConfiguration, match=f"{said}.*{remedy}"):
+            [*folder.read()]
+        file.write_bytes(whole)
+    assert len([*folder.read()]) == COUNT - 1
+
+
+def rows_of(rows: np.ndarray[Any, Any]) -> bytes:
+    """A file of vectors."""
+    file = io.BytesIO()
+    np.savez(file, words=rows)
+    return file.getvalue()
 
 
 def test_who_reads_is_not_disturbed_by_accounts_that_come_meanwhile(folder: DescribedFolder) -> None:

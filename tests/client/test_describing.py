@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from adlens import contract, described, describing
-from adlens.accounts import POSTS, Unused, find_accounts
+from adlens.accounts import POSTS, Account, AccountPost, Unused, find_accounts
 from adlens.contract import ModelCard
-from adlens.described import PLAIN as PLAIN_MEAN
 from adlens.described import DescribedAccount, DescribedFolder
 from adlens.describing import PICTURES, WORDS, Describer, Outcome, describe_accounts
 from adlens.errors import GalleryBusy, InvalidConfiguration
 from adlens.history import PLAIN, Weighting
+from adlens.towers import PLAIN as PLAIN_MEAN
 from adlens.transport import Connection, Endpoint
 from adlens.words import WordVectors
 from tests.client.fake_triton import FakeTriton
@@ -53,13 +53,19 @@ def serve(triton: FakeTriton, weights: str = "a" * 16) -> None:
     }
 
 
-def account(folder: Path, name: str, greys: list[int | None], followers: int | None = 1000) -> list[Any]:
-    """An account with a post for each grey; those without have a caption alone."""
+def account(
+    folder: Path,
+    name: str,
+    greys: list[int | None],
+    followers: int | None = 1000,
+    mentioning: Collection[int] = (),
+) -> list[Any]:
+    """An account with a post for each grey; those without have a caption alone, some mention Ada."""
     (folder / name).mkdir(parents=True, exist_ok=True)
     posts = []
     for number, grey in enumerate(greys):
         post = {
-            "caption": f"shoe {number}",
+            "caption": f"shoe {number}" + (" @Ada" if number in mentioning else ""),
             "likes": 10 * number,
             "timestamp": 1_700_000_000 + number * DAY_S,
         }
@@ -109,9 +115,45 @@ def test_vectors_are_the_weighted_means_of_an_accounts_posts(connection: Connect
     first = found["brand"].heaviest[0]
     assert (first.line, first.image, first.caption) == (4, "3.jpg", "shoe 3")
     assert first.weight == pytest.approx(weights[3])
+    assert found["brand"].made_by == {PICTURES: "a" * 16, WORDS: vectors.digest}
     assert np.isnan(found["ada"].vectors[PICTURES]).all()
     assert np.isnan(found["ada"].vectors[WORDS]).all()
     assert np.isnan(found["ada"].engagement)
+
+
+def test_posts_of_a_brand_that_mention_somebody_are_in_no_vector(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """They tell with whom it works, which a ranking is to find."""
+    account(tmp_path / "in", "brand", [40, 120, None, 200], mentioning=[1, 2])
+    account(tmp_path / "in", "ben", [40, 120], mentioning=[1])
+    vectors = WordVectors(["shoe", "1", "2"], np.eye(3, dtype=np.float32))
+    outcome = run(connection, tmp_path / "in", tmp_path / "out", words=vectors, weighting=PLAIN)
+    assert outcome.pictures == 2 + 2
+    found = read(tmp_path / "out")
+    np.testing.assert_allclose(found["brand"].vectors[PICTURES], (feature(40) + feature(200)) / 2)
+    np.testing.assert_allclose(found["brand"].vectors[WORDS], [1, 0, 0])
+    assert {post.line for post in found["brand"].heaviest} == {1, 4}
+    assert (found["brand"].posts, found["brand"].pictures, found["brand"].set_aside) == (4, 2, 2)
+    assert found["brand"].engagement == pytest.approx(0.015)  # of all posts
+    np.testing.assert_allclose(found["ben"].vectors[PICTURES], (feature(40) + feature(120)) / 2)
+    assert found["ben"].set_aside == 0
+
+
+def test_a_brand_that_mentions_somebody_in_all_posts_is_described_by_these(
+    connection: Connection, tmp_path: Path
+) -> None:
+    posts = account(tmp_path / "in", "brand", [40, 120], mentioning=[0, 1])
+    run(connection, tmp_path / "in", tmp_path / "out", weighting=PLAIN)
+    (found,) = read(tmp_path / "out").values()
+    np.testing.assert_allclose(found.vectors[PICTURES], (feature(40) + feature(120)) / 2)
+    assert (found.set_aside, found.posts) == (0, 2)
+    posts[1]["mentions"] = ["BRAND"]  # itself
+    (tmp_path / "in" / "brand" / POSTS).write_text("\n".join(map(json.dumps, posts)))
+    run(connection, tmp_path / "in", tmp_path / "out", weighting=PLAIN)
+    (found,) = read(tmp_path / "out").values()
+    np.testing.assert_allclose(found.vectors[PICTURES], feature(120))
+    assert found.set_aside == 1
 
 
 def test_what_an_account_is_without_one_of_its_heaviest_posts_is_known(
@@ -191,6 +233,49 @@ def test_a_run_whose_server_dies_goes_on_where_it_was(
     assert len(list((tmp_path / "out").glob("part-*.npz"))) >= 2
 
 
+@pytest.mark.parametrize("gone", [0, 1, 3])
+def test_a_picture_that_goes_before_a_run_is_taken_up_again_shifts_no_other(
+    connection: Connection, triton: FakeTriton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int
+) -> None:
+    monkeypatch.setattr(describing, "_OFTEN", 1)
+    account(tmp_path / "in", "ada", [40, 80, 120, 160, 200])
+    triton.die_after = 1 + 3
+    assert run(connection, tmp_path / "in", tmp_path / "out", workers=1).unfinished == 1
+    (tmp_path / "in" / "ada" / f"{gone}.jpg").unlink()
+    with FakeTriton() as alive:
+        serve(alive)
+        with Connection(Endpoint(alive.url)) as again:
+            run(again, tmp_path / "in", tmp_path / "out")
+            run(again, tmp_path / "in", tmp_path / "whole")
+    (found,), (expected,) = read(tmp_path / "out").values(), read(tmp_path / "whole").values()
+    assert found == expected
+    np.testing.assert_array_equal(found.vectors[PICTURES], expected.vectors[PICTURES])
+    assert found.pictures == 4
+
+
+def test_a_picture_that_goes_while_it_is_waited_for_costs_that_picture_alone(
+    connection: Connection, tmp_path: Path
+) -> None:
+    posts = account(tmp_path / "in", "ada", [40, 80, 120, 160])
+    del posts[1]["caption"]  # without its picture nothing is left of the post
+    (tmp_path / "in" / "ada" / POSTS).write_text("\n".join(map(json.dumps, posts)))
+    weights = Weighting().weights([0, 10, 20, 30], [number * DAY_S for number in range(4)])
+    (ada,) = find_accounts(tmp_path / "in", Unused())
+
+    class Watched(Account):
+        """Its second picture goes between the first reading of the posts and the second."""
+
+        def posts(self, unused: Unused) -> Iterator[AccountPost]:
+            yield from super().posts(unused)
+            (self.folder / "1.jpg").unlink(missing_ok=True)
+
+    watched = Watched(**vars(ada))
+    describe_accounts([watched], Describer(connection), tmp_path / "out", workers=2)
+    (found,) = read(tmp_path / "out").values()
+    expected = np.average([feature(40), feature(120), feature(160)], axis=0, weights=weights[[0, 2, 3]])
+    np.testing.assert_allclose(found.vectors[PICTURES], expected, rtol=1e-5)
+
+
 def test_what_was_finished_before_a_kill_is_there_but_for_a_torn_line(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +352,7 @@ def test_two_programs_do_not_write_into_one_folder(connection: Connection, tmp_p
     account(tmp_path / "in", "ada", [40])
     run(connection, tmp_path / "in", tmp_path / "out")
     folder = DescribedFolder(tmp_path / "out")
-    with folder.locked(folder.settings()), pytest.raises(GalleryBusy, match="another program is at work"):
+    with folder.locked(folder.settings()), pytest.raises(GalleryBusy, match="another program is changing"):
         run(connection, tmp_path / "in", tmp_path / "out")
 
 

@@ -26,6 +26,14 @@ def written(path: Path, **changes: Any) -> Path:
     return path
 
 
+def test_what_made_the_blocks_is_told(tmp_path: Path) -> None:
+    told = written(tmp_path / "x.npz", made_by=np.array('{"img": "a1"}'))
+    assert [each.made_by for each in read_accounts(told)] == [{"img": "a1"}] * 5
+    for wrong in ("no JSON", "[1]", '{"img": 5}'):
+        with pytest.raises(InvalidConfiguration, match="no NPZ of features"):
+            [*read_accounts(written(tmp_path / "x.npz", made_by=np.array(wrong)))]
+
+
 def test_both_sides_are_accounts(tmp_path: Path) -> None:
     found = [*read_accounts(written(tmp_path / "x.npz"))]
     assert [(each.id, each.brand, each.category) for each in found] == [

@@ -29,6 +29,15 @@ THREE = {"ann": [1, 0, 2, 0, 1], "bob": [2, 0, 0, 1, 1], "eve": [0, 0, 1, -2, 0]
 INFINITE = float("inf")
 
 
+def described(made_by: dict[str, str]) -> DescribedAccount:
+    """BRAND as an account, pooled plainly and not."""
+    vectors = {name: np.array(values) for name, values in BRAND.items()}
+    vectors["topics_plain"] = vectors["topics"]
+    return DescribedAccount(
+        "shop", "s", "shop", 1e6, 0.01, "", "", True, 1, 1, (), {}, vectors, made_by
+    )  # fmt: skip
+
+
 def ask(
     said: Said, brand: Any = BRAND, schema: AccountSchema | None = None, **wanted: Any
 ) -> InfluencerAnswer:
@@ -156,6 +165,22 @@ def test_towers_that_do_not_belong_together_are_refused() -> None:
         ask(Said(THREE, gallery=replace(GALLERY, embedder_weights="7" * 16)))
 
 
+def test_a_brand_that_was_described_by_something_else_is_refused_before_it_is_sent() -> None:
+    """The numbers of another network, or of other words, mean something else."""
+    topics, hashtags = SCHEMA.blocks
+    schema = replace(SCHEMA, blocks=(replace(topics, made_by="a" * 16), hashtags))
+    assert AccountSchema.from_bytes(schema.to_bytes()) == schema
+    said = Said(THREE, schema=schema)
+    with pytest.raises(WrongEmbedder, match=r"shop: its block 'topics' was made by b{16}.*by a{16}"):
+        ask(said, described({"topics": "b" * 16, "hashtags": "c" * 16}))
+    assert said.asked == []
+    for made_by in ({"topics": "a" * 16, "hashtags": "c" * 16}, {}):  # what is not known is taken
+        assert ask(said, described(made_by)).influencers
+    pooled = replace(schema, blocks=(replace(topics, name="topics_plain", made_by="a" * 16), hashtags))
+    with pytest.raises(WrongEmbedder, match="block 'topics_plain' was made by"):
+        ask(Said(THREE, schema=pooled), described({"topics": "b" * 16}))
+
+
 def test_the_schema_is_asked_for_once_and_again_when_the_ranker_was_replaced() -> None:
     said = Said(THREE)
     ask(said)
@@ -223,9 +248,7 @@ def test_both_front_doors_ask_alike() -> None:
         async with AsyncRecommender(url) as front:
             return await front.rank_influencers(BRAND, name="shop")
 
-    shop = DescribedAccount(
-        "shop", "s", "shop", 1e6, 0.01, "", "", True, 1, 1, (), {}, {n: np.array(BRAND[n]) for n in BRAND}
-    )
+    shop = described({})
     with FakeTriton() as server, Recommender(server.url) as front:
         server.models |= said.models
         assert front.rank_influencers(shop).brand == "shop"

@@ -108,6 +108,22 @@ def test_an_account_that_does_not_fit_fails_alone(connection: Connection) -> Non
     assert np.isnan(partly.payload[1])
 
 
+def test_accounts_that_were_described_by_something_else_are_refused_together(tower: Tower) -> None:
+    """One by one they would fill the screen, and none of them is at fault."""
+    topics, hashtags = tower.schema.blocks
+    tower.schema = replace(tower.schema, blocks=(replace(topics, made_by="a" * 16), hashtags))
+    with FakeTriton() as server, Connection(Endpoint(server.url)) as connection:
+        server.models[contract.INFLUENCER_TOWER] = tower
+        recruiter = Recruiter(connection)
+        same, *others = (
+            account(id_, [1, 2, 3], [1, 2], made_by={"topics": by * 16})
+            for id_, by in (("ann", "a"), ("bob", "b"), ("eve", "b"))
+        )
+        assert len([*recruiter.recruit([same])]) == 1
+        with pytest.raises(WrongEmbedder, match=r"bob: its block 'topics' was made by b{16}.*or train a"):
+            [*recruiter.recruit(others)]
+
+
 def test_a_ranker_that_is_replaced_meanwhile_ends_the_run(connection: Connection, tower: Tower) -> None:
     tower.cards = [TOWER, TOWER, replace(TOWER, weights="9" * 16)]
     accounts = [account(f"a-{n}", [n, 0, 1], [1, n]) for n in range(20)]

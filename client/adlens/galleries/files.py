@@ -27,12 +27,13 @@ from typing import Any, Final
 import numpy as np
 
 from adlens import contract
-from adlens.errors import CorruptGallery, GalleryBusy, GalleryError, InvalidConfiguration
+from adlens.errors import CorruptGallery, GalleryError, InvalidConfiguration
 from adlens.galleries import graph
 from adlens.galleries.arrays import initializers
 from adlens.galleries.contents import Contents
 from adlens.galleries.kinds import Kind, kind_of
 from adlens.galleries.records import COLUMNS
+from adlens.locks import only_writer
 
 FORMAT: Final = 1
 FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bin"}
@@ -40,7 +41,7 @@ FILES: Final = {"vectors": "vectors.bin", "ids": "ids.bin", "groups": "groups.bi
 _TABLE: Final = contract.GALLERY_TABLE
 _ANY_NAME: Final = "surrogatepass"
 """How the table takes names of files, which need not be UTF-8."""
-_LOCK, _UNFINISHED, _DISCARDED = ".lock", ".new-", ".old-"
+_UNFINISHED, _DISCARDED = ".new-", ".old-"
 _CHUNK: Final = 1 << 20
 
 
@@ -122,20 +123,7 @@ class GalleryFolder:
             GalleryBusy: one is at work.
             GalleryError: the folder cannot be written to.
         """
-        import fcntl  # not on Windows, where galleries can be searched all the same
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / _LOCK).open("ab")
-        except OSError as error:
-            raise GalleryError(f"{self.folder} cannot be written to ({error.strerror})") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise GalleryBusy(
-                    f"another program is changing {self.folder}; try again when it is done"
-                ) from error
+        with only_writer(self.folder, unwritable=GalleryError):
             for prefix in (_UNFINISHED, _DISCARDED):
                 for leftover in self.folder.glob(f"{prefix}*"):
                     _wipe_folder(leftover)

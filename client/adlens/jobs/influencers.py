@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from adlens import contract, filters, responses
 from adlens.contract import GalleryCard, ModelCard
-from adlens.described import PLAIN, DescribedAccount
+from adlens.described import DescribedAccount
 from adlens.errors import BadFilter, BadRequest, ServerFault, WrongEmbedder
 from adlens.filters import Filter
 from adlens.influencers import InfluencerAnswer, RankedInfluencer
 from adlens.jobs.conversation import Conversation
 from adlens.responses import Array, output
-from adlens.towers import AccountSchema, Blocks
+from adlens.towers import PLAIN, AccountSchema, Blocks
 from adlens.transport import InferResponse
 
 Range: TypeAlias = tuple[float | None, float | None]
@@ -127,13 +127,17 @@ def ask(
     Raises:
         BadAccount: the brand's blocks are not those of the ranker.
         BadFilter: the filter does not fit into FILTER, or the gallery has not its attributes.
-        WrongEmbedder: the gallery was made by another ranker than the brand's tower.
+        WrongEmbedder: the gallery was made by another ranker than the brand's tower, or the brand's blocks by
+            something else than what the ranker has learned from.
         ServerFault: a response breaks ``adlens.contract``.
     """
-    blocks = brand.vectors if isinstance(brand, DescribedAccount) else brand
-    name = name or (brand.id if isinstance(brand, DescribedAccount) else NAMELESS)
+    blocks, made_by, id_ = (
+        (brand.vectors, brand.made_by, brand.id) if isinstance(brand, DescribedAccount) else (brand, {}, None)
+    )
+    name = name or id_ or NAMELESS
     known = schema or read_schema((yield contract.BRAND_TOWER, probe()))
     while True:
+        known.check_made_by(blocks, made_by, name)
         row = known.encode(blocks, name)
         response = yield contract.RANK_INFLUENCERS, request(row, wanted)
         said = read_schema(response)
