@@ -312,7 +312,7 @@ class Recommender(Front):
             name: of the brand, in messages and in the answer; by default the account's id.
             filter: which influencers may be found: ``{"category": ["shoes", "fashion"], "language": "en"}``.
             followers: lowest and highest, None where open; by default those of a micro-influencer. Who has no
-                known number passes only where both are open.
+                known number passes only where both are open: if too few are found, a warning tells of them.
             engagement: of likes and comments of a post over followers, likewise.
             count: of influencers at most, 1 to ``contract.RANKED``.
 
@@ -320,7 +320,8 @@ class Recommender(Front):
             BadAccount: the blocks are not those of the ranker.
             BadFilter: the influencers cannot be chosen like this.
             BadRequest: ``count`` is not within these.
-            WrongEmbedder: the influencers' vectors were made by another ranker.
+            WrongEmbedder: the influencers' vectors were made by another ranker, or the brand was described by
+                something else than what the ranker has learned from.
             ServerError: no answer from the server, after retries.
             UnknownModel: the server does not serve ``rank_influencers``.
         """

@@ -33,7 +33,8 @@ class Said:
     """A server's ranker, whose towers give an account's numbers as its vector, 0 where they are not known.
 
     ``influencers`` are vectors by id, the best first as long as the test wants it so; ``asked`` notes what
-    came to ``rank_influencers``, and ``probed`` how often the schema was asked for.
+    came to ``rank_influencers``, and ``probed`` how often the schema was asked for. Ranges choose where
+    ``within_ranges`` says so.
     """
 
     influencers: dict[str, Sequence[float]]
@@ -42,6 +43,7 @@ class Said:
     tower: ModelCard = TOWER
     gallery: GalleryCard = GALLERY
     passing: int | None = None
+    within_ranges: bool = False
     changes: Arrays = field(default_factory=dict)
     asked: list[Arrays] = field(default_factory=list)
     probed: int = 0
@@ -55,12 +57,14 @@ class Said:
         ids = np.zeros((count, contract.ID_BYTES), np.uint8)
         numbers = np.full((count, 2), np.nan, np.float32)
         vectors = np.zeros((count, dimension), np.float32)
-        for place, (id_, vector) in enumerate(self.influencers.items()):
+        ranges = inputs.get(contract.RANGES)
+        found = {id_: vector for id_, vector in self.influencers.items() if self._passes(id_, ranges)}
+        for place, (id_, vector) in enumerate(found.items()):
             vectors[place, : len(vector)] = vector
             scores[place] = vectors[place] @ brand
             ids[place, : len(id_.encode())] = list(id_.encode())
             numbers[place] = self.numbers.get(id_, (np.nan, np.nan))
-        passing = len(self.influencers) if self.passing is None else self.passing
+        passing = len(found) if self.passing is None else self.passing
         return {
             contract.ACCOUNT_VECTOR: brand[np.newaxis],
             contract.INFLUENCER_SCORES: scores[np.newaxis],
@@ -73,6 +77,15 @@ class Said:
             contract.card_output(contract.INFLUENCERS): bytes_of(self.gallery),
             **self.changes,
         }
+
+    def _passes(self, id_: str, ranges: np.ndarray[Any, Any] | None) -> bool:
+        """What is not known is within an open range alone."""
+        if ranges is None or not self.within_ranges:
+            return True
+        return all(
+            low <= number <= high or (low, high) == (-np.inf, np.inf)
+            for number, (low, high) in zip(self.numbers.get(id_, (np.nan, np.nan)), ranges[0], strict=True)
+        )
 
     def towered(self, inputs: Arrays) -> Arrays:
         """Outputs of ``brand_tower``."""

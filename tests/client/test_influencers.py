@@ -41,7 +41,8 @@ def described(made_by: dict[str, str]) -> DescribedAccount:
 def ask(
     said: Said, brand: Any = BRAND, schema: AccountSchema | None = None, **wanted: Any
 ) -> InfluencerAnswer:
-    """Hold the whole conversation with ``said``."""
+    """Hold the whole conversation with ``said``; as many are wanted as there are, unless it is told."""
+    wanted = {"count": max(1, len(said.influencers))} | wanted
     steps = influencers.ask(brand, "shop", Wanted(**wanted), schema)
     try:
         model, inputs = next(steps)
@@ -152,6 +153,32 @@ def test_nobody_to_be_found_is_no_fault() -> None:
     assert empty.warnings == ("there are no influencers; add some (`adlens influencers build`)",)
     nobody = ask(Said({}), filter={"category": ["food", "shoes"]})
     assert nobody.warnings == ("no influencer passes category=food or shoes, followers 5,000 to 100,000",)
+
+
+def test_influencers_of_whom_too_little_is_known_are_said_where_few_are_found() -> None:
+    """As of a file of features, which tells nobody's followers: else nobody would know why none is found."""
+    said = Said(THREE, {"ann": (7_000, 0.03), "eve": (900, np.nan)}, within_ranges=True)
+    answer = ask(said)
+    assert [each.id for each in answer.influencers] == ["ann"]
+    assert answer.warnings == (
+        "followers of 1 influencers are not known, so that they pass no range of followers; to have them, "
+        "open it (`--followers :`, followers=(None, None))",
+    )
+    assert [inputs[contract.RANGES].tolist() for inputs in said.asked] == [
+        [[[5_000, 100_000], [-INFINITE, INFINITE]]], [[[-INFINITE, INFINITE]] * 2],
+    ]  # fmt: skip
+    nobody = ask(Said(THREE, within_ranges=True), engagement=(0.02, None))
+    assert nobody.influencers == ()
+    assert nobody.warnings[0].startswith("no influencer passes followers 5,000 to 100,000, engagement")
+    assert [warning[: warning.index(" of")] for warning in nobody.warnings[1:]] == ["followers", "engagement"]
+    assert "of 3 influencers are not known" in nobody.warnings[2]
+    assert "engagement=(None, None)" in nobody.warnings[2]
+    many = {f"a-{number}": [100 - number] for number in range(contract.RANKED)}
+    assert "of at least 50 influencers" in ask(Said(many, within_ranges=True)).warnings[1]
+    for enough in ({"count": 1}, {"followers": (None, None)}):
+        said.asked.clear()
+        assert not any("not known" in warning for warning in ask(said, **enough).warnings)
+        assert len(said.asked) == 1
 
 
 def test_a_ranker_of_generated_accounts_is_said() -> None:

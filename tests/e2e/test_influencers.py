@@ -153,9 +153,12 @@ def test_nobody_is_found_among_no_influencers(served: Agency) -> None:
 
 def test_influencers_are_built_from_described_accounts_and_brands_are_none(agency: Agency) -> None:
     result = agency.run("build", agency.accounts, "--json")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: followers of 10 influencers are not known: a ranking finds them by --followers : alone\n"
+    )
     assert json.loads(result.stdout) == {
-        "gallery": str(agency.gallery.folder), "added": 90, "influencers": 90
+        "gallery": str(agency.gallery.folder), "added": 90, "influencers": 90, "without_followers": 10,
     }  # fmt: skip
     held = agency.gallery.read()
     assert set(held.ids) == {f"influencer-{row}" for row in range(90)}
@@ -371,6 +374,11 @@ def test_a_file_of_features_will_do_where_there_are_no_posts(agency: Agency, tmp
     found = json.loads(result.stdout)["influencers"]
     assert [each["id"] for each in found] == expected
     assert {each["followers"] for each in found} == {None}
+    unasked = agency.run("rank", "brand-5", "--accounts", file)
+    assert unasked.stdout == "brand-5: 0 of 0 influencers that may be found\n"
+    assert "warning: no influencer passes followers 5,000 to 100,000" in unasked.stderr
+    assert "followers of at least 50 influencers are not known" in unasked.stderr
+    assert "open it (`--followers :`" in unasked.stderr
     assert agency.run("build", agency.accounts).exit_code == 0
 
 

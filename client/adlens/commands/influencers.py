@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 import click
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -113,6 +114,7 @@ def _recruit(
                 ServedGallery(gallery, server).publish(contents)()
                 found = {"gallery": str(gallery.folder), "added": len(records)}
                 found[held.things] = len(contents.ids)
+                found["without_followers"] = _without_followers(records)
                 words = f"{gallery.folder}: {len(records)} influencers added, {len(contents.ids)} in all"
                 click.echo(json.dumps(found) if as_json else words)
             elif not failures:
@@ -120,6 +122,17 @@ def _recruit(
     if any(failure.server for failure in failures):
         sys.exit(SERVER_FAILED)
     sys.exit(SOME_FAILED if failures else 0)
+
+
+def _without_followers(records: Sequence[AccountRecord]) -> int:
+    """How many have no known number of them, which is said: most rankings will not find them."""
+    column = contract.ACCOUNT_NUMBERS.index("followers")
+    if unknown := sum(bool(np.isnan(record.payload[column])) for record in records):
+        said = (
+            f"followers of {unknown} influencers are not known: a ranking finds them by --followers : alone"
+        )
+        click.echo(f"warning: {said}", err=True)
+    return unknown
 
 
 def _bar(accounts: Iterable[DescribedAccount]) -> Iterable[DescribedAccount]:
@@ -228,7 +241,7 @@ class _Chosen:
     default=_MICRO,
     show_default=True,
     metavar="LOW:HIGH",
-    help="Only influencers with so many; : for any.",
+    help="Only influencers with so many; : for any, and for those of whom it is not known.",
 )
 @click.option(
     "--min-engagement",

@@ -3,13 +3,16 @@
 Builds the request for ``rank_influencers`` and reads its response. The brand's tower says by its schema what
 it reads of an account, so a caller that has none yet asks with ``probe`` first. Where a ranker has been
 replaced meanwhile, its answer carries another schema, and it is asked again (``ask``).
+
+Whose followers, or engagement, are not known is within no range of them. Where that leaves fewer influencers
+than were wanted, all ranges are opened and it is asked once more, so that the answer can say so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -34,6 +37,14 @@ MICRO: Final[Range] = (5_000, 100_000)
 OPEN: Final[Range] = (None, None)
 DEFAULT_COUNT: Final = 10
 NAMELESS: Final = "brand"
+_OPENED: Final = dict(
+    zip(
+        contract.ACCOUNT_NUMBERS,
+        ("`--followers :`, followers=(None, None)", "no `--min-engagement`, engagement=(None, None)"),
+        strict=True,
+    )
+)
+"""How a range is opened, from the command line and in Python."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,11 @@ class Wanted:
     def ranges(self) -> dict[str, Range]:
         """Each of ACCOUNT_NUMBERS."""
         return dict(zip(contract.ACCOUNT_NUMBERS, (self.followers, self.engagement), strict=True))
+
+    @property
+    def bounded(self) -> tuple[str, ...]:
+        """Those of ACCOUNT_NUMBERS that are asked to be within a range."""
+        return tuple(name for name, bounds in self.ranges.items() if bounds != OPEN)
 
     def encode(self) -> npt.NDArray[np.float32]:
         """RANGES of one brand, float32 [1, len(ACCOUNT_NUMBERS), 2]."""
@@ -143,7 +159,13 @@ def ask(
         said = read_schema(response)
         if said == known:
             ignored = [block for block in blocks if block.removesuffix(PLAIN) not in known.names]
-            return interpret(response, known, name, known.known(row), wanted, ignored), known
+            answer = interpret(response, known, name, known.known(row), wanted, ignored)
+            if answer.passing < wanted.count and wanted.bounded:
+                opened = replace(wanted, followers=OPEN, engagement=OPEN)
+                more = yield contract.RANK_INFLUENCERS, request(row, opened)
+                said_so = tuple(_left_out(answer, _read(more, known), wanted))
+                answer = replace(answer, warnings=answer.warnings + said_so)
+            return answer, known
         known = said
 
 
@@ -265,6 +287,20 @@ def _warnings(
         said = [f"{name}={' or '.join(values)}" for name, values in chosen.items()]
         said += [f"{name} {_said(each)}" for name, each in wanted.ranges.items() if each != OPEN]
         yield f"no influencer passes {', '.join(said) or 'the filter'}"
+
+
+def _left_out(answer: InfluencerAnswer, best: Iterable[RankedInfluencer], wanted: Wanted) -> Iterator[str]:
+    """Warnings where some of the ``best`` of all ranges are not in ``answer``, as too little is known."""
+    passing = {each.id for each in answer.influencers}
+    others = [each for each in best if each.id not in passing]
+    for name in wanted.bounded:
+        unknown = sum(getattr(each, name) is None for each in others)
+        if unknown:
+            least = "at least " if len(others) + len(passing) >= contract.RANKED else ""
+            yield (
+                f"{name} of {least}{unknown} influencers are not known, so that they pass no range of "
+                f"{name}; to have them, open it ({_OPENED[name]})"
+            )
 
 
 def _said(bounds: Range) -> str:
