@@ -2,7 +2,7 @@
 
 Heads need many passes over the data and trunks never change, so a trunk runs once over the pictures as
 they are (pass 0) and once for every augmented pass. An interrupted run continues with the first pass
-that it did not finish.
+that it did not finish. Features by former weights are removed (``export.caches``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from adlens import contract
 from export.augmentation import Augmentation, plain_chips
+from export.caches import CacheFolder, pictures_of
 from export.faces import PIPELINE, decode
 from export.networks.attributes import digest
 from export.networks.backbones import Backbone, Shared
@@ -31,7 +32,8 @@ class FeatureStore:
     float16 keeps three digits, far more than the heads can use.
     """
 
-    def __init__(self, folder: Path, passes: int) -> None:
+    def __init__(self, folder: Path, passes: int, held: CacheFolder | None = None) -> None:
+        self._held = held  # so that no other run removes what is read here
         self._arrays = [
             [np.load(file, mmap_mode="r") for file in sorted(_pass_folder(folder, number).glob("*.npy"))]
             for number in range(passes)
@@ -69,7 +71,7 @@ def compute_features(
         boxes: float32 [len(paths), 4], the face of each in canvas pixels.
         passes: at least 1.
         augmentation: for every pass but the first.
-        cache: folder for the finished passes; its sub-folder is named after all that went in.
+        cache: folder for the finished passes; a sub-folder is named after all that went in.
         seed: of the augmentation; each pass adds its number.
     """
     recipe = [
@@ -80,11 +82,15 @@ def compute_features(
         repr((contract.CROP_ABOVE, contract.CROP_BELOW, contract.CROP_WIDTH)),
         PIPELINE.read_text(),
     ]
-    folder = cache / "features" / hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-    for number in range(passes):
-        if not _pass_folder(folder, number).exists():
-            _compute_pass(backbone, paths, boxes, augmentation if number else None, folder, number, seed)
-    return FeatureStore(folder, passes)
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    held = CacheFolder(cache / "features", key, pictures_of(paths, backbone.name))
+    with held.only_writer():
+        for number in range(passes):
+            if not _pass_folder(held.path, number).exists():
+                _compute_pass(
+                    backbone, paths, boxes, augmentation if number else None, held.path, number, seed
+                )
+    return FeatureStore(held.path, passes, held)
 
 
 def _compute_pass(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from export import generated
 from export.augmentation import Augmentation, plain_chips
+from export.caches import KEPT
 from export.faces import decode
 from export.features import FeatureStore, compute_features
 from export.networks.backbones import Backbone, Shared, Tail
@@ -106,3 +107,15 @@ def test_other_faces_get_other_features(paths: tuple[Path, ...], tmp_path: Path)
     backbone = Counting()
     compute_features(backbone, paths, BOXES + 1, 1, Augmentation(), tmp_path, seed=1)
     assert backbone.seen == PICTURES
+
+
+def test_features_that_were_replaced_are_removed_but_not_those_in_use(
+    paths: tuple[Path, ...], tmp_path: Path
+) -> None:
+    used = compute(Counting(), paths, 1, tmp_path)
+    for other in range(KEPT + 2):
+        compute_features(Counting(), paths, BOXES + 1 + other, 1, Augmentation(), tmp_path, seed=1)
+    assert len([*(tmp_path / "features").iterdir()]) == KEPT + 1
+    again = Counting()
+    assert_same(compute(again, paths, 1, tmp_path).rows(0, ALL), used.rows(0, ALL))
+    assert again.seen == 0
