@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -83,34 +83,4 @@ def _enrol(
     )
 
 
-@alternates.command()
-@click.argument("ids", nargs=-1)
-@inventory.ids_from
-@inventory.as_one_json
-@_alternates_options
-def remove(
-    ids: tuple[str, ...],
-    ids_from: IO[str] | None,
-    as_json: bool,
-    folder: Path | None,
-    connection: dict[str, Any],
-) -> None:
-    """Remove the pictures of these IDS for good: afterwards their vectors are in no file of the catalogue."""
-    inventory.remove(_held(folder), connection, ids, ids_from, as_json=as_json)
-
-
-@alternates.command("list")
-@inventory.pairs
-@options.as_json
-@_alternates_options
-def list_(pairs: tuple[str, ...], as_json: bool, folder: Path | None, connection: dict[str, Any]) -> None:
-    """Show ids and attributes of the pictures."""
-    inventory.show(_held(folder), pairs, as_json=as_json)
-
-
-@alternates.command()
-@inventory.as_one_json
-@_alternates_options
-def stats(as_json: bool, folder: Path | None, connection: dict[str, Any]) -> None:
-    """Show how many pictures there are, of which attributes, and whether a server searches them."""
-    inventory.describe(_held(folder), connection, as_json=as_json)
+inventory.add_commands(alternates, _alternates_options, _held, "pictures", "catalogue")

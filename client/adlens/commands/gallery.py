@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -71,37 +71,4 @@ def _enrol(*, folder: Path | None, embedder: str, source: Path, attribute: str |
     )
 
 
-@gallery.command()
-@click.argument("ids", nargs=-1)
-@inventory.ids_from
-@inventory.as_one_json
-@_gallery_options
-def remove(
-    ids: tuple[str, ...],
-    ids_from: IO[str] | None,
-    as_json: bool,
-    folder: Path | None,
-    embedder: str,
-    connection: dict[str, Any],
-) -> None:
-    """Remove the photos of these IDS for good: afterwards their vectors are in no file of the gallery."""
-    inventory.remove(_held(folder, embedder), connection, ids, ids_from, as_json=as_json)
-
-
-@gallery.command("list")
-@inventory.pairs
-@options.as_json
-@_gallery_options
-def list_(
-    pairs: tuple[str, ...], as_json: bool, folder: Path | None, embedder: str, connection: dict[str, Any]
-) -> None:
-    """Show ids and attributes of the photos."""
-    inventory.show(_held(folder, embedder), pairs, as_json=as_json)
-
-
-@gallery.command()
-@inventory.as_one_json
-@_gallery_options
-def stats(as_json: bool, folder: Path | None, embedder: str, connection: dict[str, Any]) -> None:
-    """Show how many photos there are, of which attributes, and whether a server searches them."""
-    inventory.describe(_held(folder, embedder), connection, as_json=as_json)
+inventory.add_commands(gallery, _gallery_options, _held, "photos", "gallery")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -146,37 +146,7 @@ def _complain(failure: Failure, *, as_json: bool) -> None:
     click.echo(f"error: {failure}", err=True)
 
 
-@influencers.command()
-@click.argument("ids", nargs=-1)
-@inventory.ids_from
-@inventory.as_one_json
-@_influencers_options
-def remove(
-    ids: tuple[str, ...],
-    ids_from: IO[str] | None,
-    as_json: bool,
-    folder: Path | None,
-    connection: dict[str, Any],
-) -> None:
-    """Remove the influencers of these IDS for good: afterwards they are in no file of the gallery."""
-    inventory.remove(_held(folder), connection, ids, ids_from, as_json=as_json)
-
-
-@influencers.command("list")
-@inventory.pairs
-@options.as_json
-@_influencers_options
-def list_(pairs: tuple[str, ...], as_json: bool, folder: Path | None, connection: dict[str, Any]) -> None:
-    """Show ids and attributes of the influencers."""
-    inventory.show(_held(folder), pairs, as_json=as_json)
-
-
-@influencers.command()
-@inventory.as_one_json
-@_influencers_options
-def stats(as_json: bool, folder: Path | None, connection: dict[str, Any]) -> None:
-    """Show how many influencers there are, of which attributes, and whether a server searches them."""
-    inventory.describe(_held(folder), connection, as_json=as_json)
+inventory.add_commands(influencers, _influencers_options, _held, "influencers", "gallery")
 
 
 def _bounds(ctx: click.Context, param: click.Parameter, value: str) -> Range:

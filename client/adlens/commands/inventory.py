@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 
 from adlens import filters
-from adlens.commands import SERVER_FAILED, SOME_FAILED
+from adlens.commands import SERVER_FAILED, SOME_FAILED, options
 from adlens.errors import (
     AdlensError,
     BadFilter,
@@ -26,6 +26,7 @@ from adlens.galleries.files import GalleryFolder
 from adlens.galleries.served import ServedGallery
 from adlens.transport import Connection, Endpoint
 
+_Command = Callable[..., Any]
 as_one_json = click.option("--json", "as_json", envvar="ADLENS_JSON", is_flag=True, help="One JSON object.")
 ids_from = click.option("--ids-from", envvar="ADLENS_IDS_FROM", metavar="FILE",
                         type=click.File(encoding="utf-8-sig", errors="surrogateescape"),
@@ -52,6 +53,58 @@ class Held:
     def things(self) -> str:
         """More than one."""
         return f"{self.thing}s"
+
+
+def add_commands(
+    group: click.Group,
+    place: Callable[[_Command], _Command],
+    held_of: Callable[..., Held],
+    things: str,
+    where: str,
+) -> None:
+    """Give ``group`` the commands ``remove``, ``list`` and ``stats``.
+
+    Args:
+        group: of the commands that change a gallery.
+        place: adds the options that say which gallery, and ``options.connecting``.
+        held_of: makes the gallery of the former's values.
+        things: what it holds, in help texts.
+        where: what it is called there.
+    """
+
+    @group.command(
+        "remove",
+        help=f"Remove the {things} of these IDS for good: afterwards their vectors are in no file of the "
+        f"{where}.",
+    )
+    @click.argument("ids", nargs=-1)
+    @ids_from
+    @as_one_json
+    @place
+    def _(
+        ids: tuple[str, ...],
+        ids_from: IO[str] | None,
+        as_json: bool,
+        connection: dict[str, Any],
+        **which: object,
+    ) -> None:
+        remove(held_of(**which), connection, ids, ids_from, as_json=as_json)
+
+    @group.command("list", help=f"Show ids and attributes of the {things}.")
+    @pairs
+    @options.as_json
+    @place
+    def _(pairs: tuple[str, ...], as_json: bool, connection: dict[str, Any], **which: object) -> None:
+        show(held_of(**which), pairs, as_json=as_json)
+
+    @group.command(
+        "stats",
+        help=f"Show how many {things} there are, of which attributes, and whether a server searches them.",
+    )
+    @as_one_json
+    @place
+    def _(as_json: bool, connection: dict[str, Any], **which: object) -> None:
+        describe(held_of(**which), connection, as_json=as_json)
 
 
 def remove(
