@@ -89,6 +89,11 @@ class Describer:
         return output(answer, contract.POST_FEATURES, (contract.POST_FEATURES_LENGTH,))
 
 
+def makers(describer: Describer, words: WordVectors | None) -> dict[str, str]:
+    """What makes each block, by its name: weights, and word vectors."""
+    return {PICTURES: describer.card.weights} | ({WORDS: words.digest} if words else {})
+
+
 @dataclass
 class Outcome:
     """What became of a run.
@@ -185,10 +190,10 @@ def describe_accounts(
         InvalidConfiguration: it was made with other settings; or posts cannot be read.
     """
     weighting = weighting or Weighting()
-    made_by = {PICTURES: describer.card.weights, WORDS: words.digest if words else ""}
+    made_by = makers(describer, words)
     pooled = {"weighting": weighting.name + (", and plain" if plain else ""), "mentions": MENTIONS}
     blocks = DescribedFolder(folder)
-    with blocks.locked(made_by | pooled):
+    with blocks.locked({PICTURES: "", WORDS: ""} | made_by | pooled):
         run = _Run(blocks, weighting, words, made_by, plain=plain)
         try:
             answers = ask_each(
@@ -221,7 +226,7 @@ class _Run:
     ) -> None:
         self.outcome = Outcome()
         self._blocks, self._weighting, self._words, self._plain = blocks, weighting, words, plain
-        self._made_by = {block: name for block, name in made_by.items() if name}
+        self._made_by = made_by
         self._known = blocks.stamps()
         self._checkpoint = blocks.checkpoint()
         self._open: deque[_Gathering] = deque()

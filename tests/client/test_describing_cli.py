@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from adlens import contract
 from adlens.cli import main
 from adlens.described import DescribedFolder
+from adlens.towers import AccountSchema, Block
 from adlens.words import WordVectors
 from tests.client.fake_triton import FakeTriton
+from tests.client.influencer_responses import RANKER
 from tests.client.test_describing import account, serve
+from tests.client.test_recruiting import Tower
 
 
 @pytest.fixture
@@ -65,6 +70,25 @@ def test_a_server_that_dies_is_told_with_the_remedy(triton: FakeTriton, source: 
     ran = describe(triton, source, "--workers", "1")
     assert ran.exit_code == 3
     assert "accounts are not described; to go on, give the same command again" in ran.stderr
+
+
+def test_what_the_servers_ranker_will_refuse_is_said_beforehand(triton: FakeTriton, source: Path) -> None:
+    """Thousands of posts take an hour; a ranker that knows other pictures is better told of before it."""
+    serve(triton)
+    tower = Tower()
+    tower.schema = AccountSchema(
+        "influencer", (Block("pictures", 0, contract.POST_FEATURES_LENGTH, "b" * 16),), (), RANKER
+    )
+    triton.models[contract.INFLUENCER_TOWER] = tower
+    given = ["influencers", "describe", str(source), "--out", str(source.parent / "out"), "--url", triton.url]
+    ran = CliRunner().invoke(main, given)
+    assert ran.exit_code == 0
+    assert (
+        "the server's ranker will refuse these: its block 'pictures' was made by aaaaaaaaaaaaaaaa"
+        in ran.stderr
+    )
+    tower.schema = replace(tower.schema, blocks=(replace(tower.schema.blocks[0], made_by="a" * 16),))
+    assert CliRunner().invoke(main, given).stderr == ""
 
 
 def test_settings_that_cannot_be_are_refused(triton: FakeTriton, source: Path) -> None:

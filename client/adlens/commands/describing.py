@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from tqdm import tqdm
 from adlens.accounts import Unused, find_accounts
 from adlens.commands import SERVER_FAILED, SOME_FAILED, options
 from adlens.commands.inventory import connect, exit_codes
-from adlens.describing import WORKERS, Describer, Outcome, describe_accounts
+from adlens.describing import WORKERS, Describer, Outcome, describe_accounts, makers
+from adlens.errors import ServerError, UnknownModel, WrongEmbedder
 from adlens.history import HALF_LIFE_DAYS, Weighting
+from adlens.recruiting import Recruiter
+from adlens.transport import Connection
 from adlens.words import WordVectors
 
 
@@ -87,6 +92,7 @@ def describe(
         if describer.card.starter:
             said = f"{describer.card.model} runs on starter weights: it was never taught what pictures show"
             click.echo(f"warning: {said}; to have that, build it with published ones first", err=True)
+        _compare(server, makers(describer, vectors))
         with tqdm(unit=" pictures", disable=None, leave=False) as bar:
             outcome = describe_accounts(
                 find_accounts(source, unused), describer, out,
@@ -101,6 +107,16 @@ def describe(
         click.echo(f"error: {left}; to go on, give the same command again", err=True)
     click.echo(_summary(out, outcome, unused, as_json=as_json))
     sys.exit(SERVER_FAILED if outcome.failure else SOME_FAILED if faults else 0)
+
+
+def _compare(server: Connection, made_by: Mapping[str, str]) -> None:
+    """Say beforehand where the server's ranker will refuse what is described here; there need not be one."""
+    with suppress(ServerError, UnknownModel):
+        schema = Recruiter(server).schema
+        try:
+            schema.check_made_by(dict.fromkeys(made_by, ()), made_by, "the server's ranker will refuse these")
+        except WrongEmbedder as error:
+            click.echo(f"warning: {error}", err=True)
 
 
 def _summary(out: Path, outcome: Outcome, unused: Unused, *, as_json: bool) -> str:
