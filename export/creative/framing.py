@@ -15,9 +15,21 @@ from torch import Tensor
 from adlens import contract
 
 _BAND: Final = 28
-"""Rows of the square that are resampled together."""
+"""Lines of the square that are resampled together, at most."""
 _RIM: Final = 1 / 56
 """How much of the square's side counts as the outermost pixels of a picture."""
+
+
+class _Resampling(NamedTuple):
+    """Of B bands of H lines of a square, which W lines of the canvas they take, and what these weigh.
+
+    All other lines weigh nothing in a band, so that most zeros are never multiplied.
+    """
+
+    lines: Tensor
+    """int64 [N, B, W]."""
+    factors: Tensor
+    """float32 [N, B, H, W]; the weights of a line of the square sum to 1, or to 0 where no picture is."""
 
 
 class Framed(NamedTuple):
@@ -50,9 +62,9 @@ def frame(pixels: Tensor, picture_size: Tensor, side: int) -> Framed:
     columns = _resampling(source[:, 1], target[:, 1], start[:, 1], side)
     count, canvas = pixels.shape[0], contract.CANVAS
     # Rows first, with the colours still interleaved: no copy of the canvas.
-    lines = pixels.reshape(count, canvas, canvas * 3)
-    shrunk = _product(rows, lines, source[:, 0] / target[:, 0], start[:, 0]).reshape(count, side, canvas, 3)
-    pictures = shrunk.permute(0, 3, 1, 2) @ columns.transpose(1, 2)[:, None]
+    shrunk = _resample(pixels.reshape(count, canvas, canvas * 3), rows)
+    lines = shrunk.reshape(count, side, canvas, 3).permute(0, 2, 3, 1).reshape(count, canvas, 3 * side)
+    pictures = _resample(lines, columns).reshape(count, side, 3, side).permute(0, 2, 3, 1)
     end = start + target
     inside = (
         _between(start[:, 0], end[:, 0], side)[:, None, :, None]
@@ -77,60 +89,38 @@ def _on_canvas(picture_size: Tensor) -> Tensor:
     return (size * scale + 0.5).floor().clamp(1, contract.CANVAS)
 
 
-def _resampling(source: Tensor, target: Tensor, start: Tensor, side: int) -> Tensor:
-    """What each pixel of the canvas weighs along one axis of the square.
+def _resampling(source: Tensor, target: Tensor, start: Tensor, side: int) -> _Resampling:
+    """How one axis of the canvas becomes one of the square.
 
     Args:
         source: float32 [N], pixels of the picture on the canvas.
         target: float32 [N], its pixels on the square.
         start: float32 [N], the first of these.
         side: of the square.
-
-    Returns:
-        float32 [N, side, CANVAS]; a row sums to 1, or to 0 where the picture is not.
     """
-    step = (source / target)[:, None, None]
-    place = torch.arange(side, device=source.device, dtype=torch.float32)[None, :, None] + 0.5
-    pixel = torch.arange(contract.CANVAS, device=source.device, dtype=torch.float32)[None, None, :] + 0.5
-    centre = (place - start[:, None, None]) * step
-    weight = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)
-    weight = weight * (pixel < source[:, None, None])
-    weight = weight / weight.sum(2, keepdim=True).clamp(min=1e-6)
-    return weight * _between(start, start + target, side)[:, :, None]
-
-
-def _product(weights: Tensor, lines: Tensor, step: Tensor, start: Tensor) -> Tensor:
-    """``weights @ lines`` where each row of ``weights`` is 0 but for a few neighbours, by bands of rows.
-
-    A band's rows take all they need from a few lines, so that most zeros are never multiplied.
-
-    Args:
-        weights: float32 [N, side, CANVAS], as ``_resampling`` gives them.
-        lines: uint8 [N, CANVAS, W].
-        step: float32 [N], lines a row.
-        start: float32 [N], the first row that is not 0.
-
-    Returns:
-        float32 [N, side, W].
-    """
-    count, side = weights.shape[0], weights.shape[1]
-    bands = max(1, side // _BAND)
-    height = side // bands
+    height = max(each for each in range(1, _BAND + 1) if side % each == 0)
     most = max(1.0, contract.CANVAS / side)
     wide = min(contract.CANVAS, math.ceil((height + 2) * most) + 2)
-    if wide == contract.CANVAS or height * bands != side:
-        return weights @ lines.float()
-    first = torch.arange(bands, device=lines.device, dtype=torch.float32) * height
-    lowest = ((first[None, :] - start[:, None] - 1) * step[:, None]).floor() - 1
-    taken = torch.arange(wide, device=lines.device)
-    place = lowest.clamp(0, contract.CANVAS - wide).long()[:, :, None] + taken
-    picture = torch.arange(count, device=lines.device)[:, None, None] * contract.CANVAS
-    flat = lines.reshape(count * contract.CANVAS, lines.shape[2])
-    near = flat[(place + picture).flatten()].float().reshape(count, bands, wide, lines.shape[2])
-    banded = weights.reshape(count, bands, height, contract.CANVAS)
-    factors = banded.gather(3, place[:, :, None, :].expand(-1, -1, height, -1))
-    found = factors @ near
-    return found.reshape(count, side, lines.shape[2])
+    step = (source / target)[:, None]
+    place = torch.arange(side, device=source.device, dtype=torch.float32)
+    lowest = ((place[None, ::height] - start[:, None] - 1) * step).floor() - 1
+    lines = lowest.clamp(0, contract.CANVAS - wide)[:, :, None] + torch.arange(wide, device=source.device)
+    centre = ((place + 0.5 - start[:, None]) * step).reshape(-1, side // height, height)
+    gap = (lines + 0.5)[:, :, None] - centre[:, :, :, None]
+    factors = (1 - gap.abs() / step.clamp(min=1)[:, :, None, None]).clamp(min=0)
+    factors = factors * (lines < source[:, None, None])[:, :, None]
+    inside = _between(start, start + target, side).reshape(-1, side // height, height)
+    factors = factors * (inside / factors.sum(3).clamp(min=1e-6))[:, :, :, None]
+    return _Resampling(lines.long(), factors)
+
+
+def _resample(lines: Tensor, axis: _Resampling) -> Tensor:
+    """Lines of the canvas [N, CANVAS, W] -> those of the square, float32 [N, S, W]."""
+    count, bands, height, wide = axis.factors.shape
+    first = torch.arange(count, device=lines.device)[:, None, None] * contract.CANVAS
+    taken = lines.reshape(count * contract.CANVAS, lines.shape[2])[(axis.lines + first).flatten()]
+    near = taken.float().reshape(count, bands, wide, lines.shape[2])
+    return (axis.factors @ near).reshape(count, bands * height, lines.shape[2])
 
 
 def _between(start: Tensor, end: Tensor, side: int) -> Tensor:

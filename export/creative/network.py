@@ -31,6 +31,8 @@ SEEN_TONES: Final = (LUMA, (0.0, 0.0, 1.0))
 """Weights of red, green and blue in what has a curve: brightness, and blue, of which warm light has less."""
 _FLOOR: Final = 1e-5
 """Of a tone under the logarithm: a few pixels in a thousand stand out from none, whatever the others are."""
+_TILE: Final = 8
+"""Side of what is averaged at first; half of SIDE is a multiple of it."""
 EMBEDDING_SEED: Final = 20
 Features = tuple[Tensor, Tensor]
 """What the trunk knows of M squares: for the head [M, wide], and its last layer averaged [M, last]."""
@@ -55,7 +57,9 @@ class Tones(nn.Module):
     def forward(self, squares: Tensor) -> Tensor:
         """Every other pixel will do."""
         beyond = functional.conv2d(squares, self.get_buffer("weight"), self.get_buffer("bias"), stride=2)
-        return (functional.relu(beyond).mean(dim=(2, 3)) + _FLOOR).log()
+        # In two steps, as ONNX Runtime pools in the layout of its convolutions, and leaves it for a mean.
+        tiles = functional.avg_pool2d(functional.relu(beyond), _TILE)
+        return (tiles.mean(dim=(2, 3)) + _FLOOR).log()
 
 
 class CreativeTrunk(nn.Module):
