@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adlens import contract
+from export.caches import CacheFolder, pictures_of
 from export.creative import framing, network, variants
 from export.creative.network import CreativeTrunk, FeatureNetwork
 from export.creative.reading import Catalogue, read_canvases
@@ -37,10 +38,13 @@ _BATCH: Final = 2
 
 
 class FeatureStore:
-    """Features of the variants of pictures, float16 on disk: three digits, far more than the head can use."""
+    """Features of the variants of pictures, float16 on disk: three digits, far more than the head can use.
 
-    def __init__(self, shards: Sequence[Path]) -> None:
-        self._shards = tuple(shards)
+    As long as this object lives, no other run removes them.
+    """
+
+    def __init__(self, shards: Sequence[Path], held: CacheFolder | None = None) -> None:
+        self._shards, self._held = tuple(shards), held
         rows = [np.load(_rows_file(path)) for path in shards]
         self.rows: NDArray[np.int64] = np.concatenate(rows) if rows else np.zeros(0, np.int64)
         """Places in the catalogue of the pictures that could be read."""
@@ -68,22 +72,23 @@ def compute_features(
         trunk: in evaluation mode.
         labels: of the variants.
         catalogue: the pictures.
-        cache: folder for the shards; its sub-folder is named after all that went in.
+        cache: folder for the shards; a sub-folder is named after all that went in, and replaces older ones.
         threads: of ONNX Runtime; 0 takes all cores.
     """
-    folder = cache / "variants" / _key(trunk, labels, catalogue)
-    folder.mkdir(parents=True, exist_ok=True)
+    key = _key(trunk, labels, catalogue)
+    held = CacheFolder(cache / "variants", key, pictures_of(catalogue.paths, f"{trunk.wide} features"))
     starts = range(0, len(catalogue.paths), SHARD)
-    shards = [folder / f"{start:08}.npy" for start in starts]
-    missing = [(start, path) for start, path in zip(starts, shards, strict=True) if not path.exists()]
-    if missing:
-        session = _session(trunk, labels, threads)
-        total = len(catalogue.paths)
-        there = total - sum(min(SHARD, total - start) for start, _ in missing)
-        with tqdm(total=total, initial=there, desc="variants", unit="picture", disable=None) as progress:
-            for start, path in missing:
-                _write_shard(session, catalogue.paths, start, path, progress)
-    return FeatureStore(shards)
+    shards = [held.path / f"{start:08}.npy" for start in starts]
+    with held.only_writer():
+        missing = [(start, path) for start, path in zip(starts, shards, strict=True) if not path.exists()]
+        if missing:
+            session = _session(trunk, labels, threads)
+            total = len(catalogue.paths)
+            there = total - sum(min(SHARD, total - start) for start, _ in missing)
+            with tqdm(total=total, initial=there, desc="variants", unit="picture", disable=None) as progress:
+                for start, path in missing:
+                    _write_shard(session, catalogue.paths, start, path, progress)
+    return FeatureStore(shards, held)
 
 
 def _write_shard(

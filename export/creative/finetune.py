@@ -77,27 +77,31 @@ def fine_tune(
     optimiser = torch.optim.AdamW(
         [{"params": last.parameters(), "lr": RATE}, {"params": network.head.parameters(), "lr": HEAD_RATE}]
     )
-    hooks = [layer.register_forward_hook(_lifted) for layer in last]
     losses = torch.ones(len(network.labels))
     done = _resume(learning, parameters, optimiser, losses, checkpoint)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
-    with tqdm(total=epochs * steps, initial=done, desc="fine-tuning", unit="step", disable=None) as progress:
-        while done < epochs * steps:
-            epoch, first = divmod(done, steps)
-            order = np.random.default_rng((seed, epoch)).permutation(len(paths))[first * BATCH :]
-            for canvases in read_canvases([paths[row] for row in order], BATCH):
-                if len(canvases.rows):
-                    _set_rates(optimiser, rates, done, epochs * steps)
-                    random = np.random.default_rng((seed, epoch, done))
-                    _step(network, optimiser, canvases.pixels, canvases.sizes, losses, random)
-                done += 1
-                progress.update()
-                if done % STEPS == 0 or done == epochs * steps:
-                    _save(learning, parameters, optimiser, losses, done, checkpoint)
-    for hook in hooks:
-        hook.remove()
-    network.requires_grad_(False)
+    hooks = [layer.register_forward_hook(_lifted) for layer in last]
+    try:
+        with tqdm(
+            total=epochs * steps, initial=done, desc="fine-tuning", unit="step", disable=None
+        ) as progress:
+            while done < epochs * steps:
+                epoch, first = divmod(done, steps)
+                order = np.random.default_rng((seed, epoch)).permutation(len(paths))[first * BATCH :]
+                for canvases in read_canvases([paths[row] for row in order], BATCH):
+                    if len(canvases.rows):
+                        _set_rates(optimiser, rates, done, epochs * steps)
+                        random = np.random.default_rng((seed, epoch, done))
+                        _step(network, optimiser, canvases.pixels, canvases.sizes, losses, random)
+                    done += 1
+                    progress.update()
+                    if done % STEPS == 0 or done == epochs * steps:
+                        _save(learning, parameters, optimiser, losses, done, checkpoint)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.requires_grad_(False)
 
 
 def _lifted(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adlens import contract
+from export.caches import CacheFolder, pictures_of
 from export.creative import finetune, framing, reading
 from export.creative import network as trunks
 from export.creative.features import SHARD, FeatureStore
@@ -51,22 +52,24 @@ def compute_features(
         trunk: in evaluation mode.
         pictures: files; ``FeatureStore.rows`` are places in this list.
         views: of each picture, at least 1; the first is the picture as it is.
-        cache: folder for the shards; its sub-folder is named after all that went in.
+        cache: folder for the shards; a sub-folder is named after all that went in, and replaces older ones.
         threads: of ONNX Runtime; 0 takes all cores.
     """
-    folder = cache / "posts" / _key(trunk, pictures, views)
-    folder.mkdir(parents=True, exist_ok=True)
+    held = CacheFolder(
+        cache / "posts", _key(trunk, pictures, views), pictures_of(pictures, f"{trunk.wide} features")
+    )
     starts = range(0, len(pictures), SHARD)
-    shards = [folder / f"{start:08}.npy" for start in starts]
-    missing = [(start, path) for start, path in zip(starts, shards, strict=True) if not path.exists()]
-    if missing:
-        session = _session(trunk, threads)
-        total = len(pictures)
-        there = total - sum(min(SHARD, total - start) for start, _ in missing)
-        with tqdm(total=total, initial=there, desc="features", unit="picture", disable=None) as progress:
-            for start, path in missing:
-                _write_shard(session, pictures[start : start + SHARD], start, views, path, progress)
-    return FeatureStore(shards)
+    shards = [held.path / f"{start:08}.npy" for start in starts]
+    with held.only_writer():
+        missing = [(start, path) for start, path in zip(starts, shards, strict=True) if not path.exists()]
+        if missing:
+            session = _session(trunk, threads)
+            total = len(pictures)
+            there = total - sum(min(SHARD, total - start) for start, _ in missing)
+            with tqdm(total=total, initial=there, desc="features", unit="picture", disable=None) as progress:
+                for start, path in missing:
+                    _write_shard(session, pictures[start : start + SHARD], start, views, path, progress)
+    return FeatureStore(shards, held)
 
 
 def seen_anew(pixels: Tensor, sizes: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -81,15 +81,17 @@ def fine_tune(
             torch.manual_seed(int(random.integers(2**31)))
             rows = random.permutation(known)
             hooks = [layer.register_forward_hook(_lifted) for layer in last]
-            for canvases in read_canvases([posts.pictures[row] for row in rows], BATCH):
-                some = rows[canvases.rows]
-                if len(some):
-                    post = left_out(torch.from_numpy(posts.context[some]), random)
-                    views = seen_anew(canvases.pixels, canvases.sizes, random)
-                    _step(trunk, head, optimiser, views, post, torch.from_numpy(classes[some]))
-                bar.update(len(some))
-            for hook in hooks:
-                hook.remove()
+            try:
+                for canvases in read_canvases([posts.pictures[row] for row in rows], BATCH):
+                    some = rows[canvases.rows]
+                    if len(some):
+                        post = left_out(torch.from_numpy(posts.context[some]), random)
+                        views = seen_anew(canvases.pixels, canvases.sizes, random)
+                        _step(trunk, head, optimiser, views, post, torch.from_numpy(classes[some]))
+                    bar.update(len(some))
+            finally:
+                for hook in hooks:
+                    hook.remove()
             progress.note(_loss(trunk, head, posts, classes, unseen))
             progress.save()
     progress.finish()

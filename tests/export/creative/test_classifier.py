@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from adlens import contract
 from export import generated_creatives, train_variants
+from export.caches import OF, pictures_of
 from export.creative import features, finetune
 from export.creative.classifier import Head
 from export.creative.config import CreativeConfig, read_config
@@ -167,8 +168,10 @@ def test_fine_tuning_learns_and_goes_on_where_it_was_killed(
 
     monkeypatch.setattr(finetune, "_step", dies)
     checkpoint = tmp_path / "killed.safetensors"
+    killed = CreativeNetwork(load_trunk("resnet34", STARTER)[0], LABELS).eval()
     with pytest.raises(KeyboardInterrupt):
-        tuned(images, checkpoint)
+        tuned(images, checkpoint, killed)
+    assert not any(layer._forward_hooks for layer in killed.trunk.layers)
     resumed = tuned(images, checkpoint)
     assert len(calls) == 3
     for name, value in whole.state_dict().items():
@@ -248,6 +251,8 @@ def test_judging_counts_what_is_taken_for_what() -> None:
 def test_a_head_answers_for_the_chosen_pictures_alone(trained: Path, cache: Path, images: Path) -> None:
     trunk = load_trunk("resnet34", STARTER)[0]
     store = compute_features(trunk, LABELS, find_catalogue(images), cache, threads=1)
+    told = {of.read_text() for of in (cache / "variants").glob(f"*/{OF}")}  # by which older ones are found
+    assert pictures_of(find_catalogue(images).paths, f"{trunk.wide} features") in told
     head = Head(torch.ones(3, trunk.wide), torch.zeros(3), 0.0)
     chosen = np.zeros(len(store), bool)
     chosen[[1, 8]] = True

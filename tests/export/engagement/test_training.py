@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adlens import contract
 from export import train_engagement
+from export.caches import OF, pictures_of
 from export.creative.features import FeatureStore
 from export.creative.network import BACKBONES, CreativeTrunk
 from export.datasets import DatasetError
@@ -230,6 +231,8 @@ def test_pictures_are_seen_as_they_are_and_anew_once(
     store = compute_features(base, pictures, 3, tmp_path / "cache", threads=1)
     assert store.rows.tolist() == [0, 1, 3]
     assert str(pictures[2]) in capsys.readouterr().err
+    (told,) = (tmp_path / "cache" / "posts").glob(f"*/{OF}")
+    assert told.read_text() == pictures_of(pictures, f"{base.wide} features")
     found = torch.cat(list(store.chunks(np.ones(3, np.bool_))))
     assert found.shape == (3, 3, base.wide)
     pixels, sizes = next(decode([pictures[0]]))
