@@ -7,19 +7,47 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 import tritonclient.grpc as triton
+from xdist.scheduler import LoadScopeScheduling
 
 from server.errors import MissingModelError
 from server.launcher import Server, ServerOptions
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+WHOLE_SERVER = ("tests/e2e/", "tests/test_readme.py")
+"""Tests of the server with all models, which is started once."""
+ALONE = (
+    "tests/hostile/",
+    "tests/perf/",
+)
+"""Folders of tests that measure time or memory, which others beside them would change: ``alone``, too."""
 Serve = Callable[..., Server]
 Add = Callable[..., Path]
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(ALONE):
+            item.add_marker(pytest.mark.alone)
+
+
+class Scopes(LoadScopeScheduling):
+    """Where tests run side by side, those of a file stay together, and so do all that use one server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "whole server" if file.startswith(WHOLE_SERVER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scopes:
+    return Scopes(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +123,7 @@ def serve() -> Iterator[Serve]:
 
     yield start
     with ThreadPoolExecutor() as pool:
-        list(pool.map(Server.stop, running))
+        list(pool.map(partial(Server.stop, at_once=True), running))
 
 
 @pytest.fixture(scope="session")

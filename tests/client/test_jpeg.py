@@ -229,6 +229,7 @@ def test_of_several_pictures_the_bad_one_is_named() -> None:
     jpeg.inspect_all(pictures[:2])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "filling", [b"\xff\xd0", b"\xff\xfe\x00\x02", b"\xff", b"\x00", b"\xff\xd0\x11\x11\x11\x11"]
 )
@@ -241,6 +242,7 @@ def test_hostile_filling_is_refused_in_no_time(filling: bytes) -> None:
     assert time.process_time() - began < 0.15
 
 
+@pytest.mark.alone
 def test_an_ordinary_photo_takes_less_than_a_fifth_of_a_millisecond() -> None:
     photo = io.BytesIO()
     Image.fromarray(skimage.data.astronaut()).save(photo, "JPEG", quality=95)

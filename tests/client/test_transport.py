@@ -185,6 +185,7 @@ def test_the_callers_fault_is_not_tried_again(triton: FakeTriton) -> None:
     assert triton.calls == 1
 
 
+@pytest.mark.alone
 def test_every_call_has_a_deadline(triton: FakeTriton) -> None:
     triton.delay_s = 1.0
     with connect(triton, timeout_s=0.2) as connection:

@@ -15,10 +15,10 @@ from adlens import contract, pictures
 from adlens.contract import EngagementCard
 from adlens.transport import Connection, Endpoint
 from export import train_engagement
-from export.__main__ import BUILT_FROM, ENGAGEMENT_TOLERANCE, REPOSITORY, fingerprint
 from export.engagement.network import EngagementNetwork
 from export.engagement.story import EngagementStory
 from export.faces import decode
+from export.models import BUILT_FROM, ENGAGEMENT_TOLERANCE, REPOSITORY, fingerprint
 from export.networks.attributes import digest
 from server.launcher import Server
 from tests.e2e.pictures import TIMEOUT_S

@@ -16,7 +16,7 @@ from adlens.errors import BadCustomer
 from adlens.jobs import offers
 from adlens.transport import Connection, Endpoint
 from export import train_uplift
-from export.__main__ import REPOSITORY, build_offer
+from export.models import REPOSITORY, build_offer
 from export.uplift import telecom
 from export.uplift.graph import TOLERANCE, draw_customers
 from export.uplift.learners import UpliftModel

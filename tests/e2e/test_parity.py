@@ -19,7 +19,9 @@ from tritonclient.utils import np_to_triton_dtype
 from adlens import contract
 from adlens.contract import ModelCard
 from export import generated
-from export.__main__ import (
+from export.faces import decode
+from export.graph import TOLERANCE, Signature
+from export.models import (
     ATTRIBUTES_SIGNATURE,
     BUILT_FROM,
     DETECTOR_SIGNATURE,
@@ -27,8 +29,6 @@ from export.__main__ import (
     fingerprint,
     load_network,
 )
-from export.faces import decode
-from export.graph import TOLERANCE, Signature
 from export.networks.attributes import digest
 from export.networks.mtcnn import load_mtcnn
 from server.launcher import Server

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from torch import nn
 
 from adlens import contract
-from export.__main__ import build_attributes, main
+from export.__main__ import main
 from export.checkpoint import HeadsStory, cached_heads, save_heads
+from export.models import build_attributes
 from export.networks.backbones import Backbone
 from export.weights import WeightsError
 

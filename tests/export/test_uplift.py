@@ -16,9 +16,9 @@ from adlens import contract
 from adlens.contract import MAX_BATCH, ModelCard
 from adlens.customers import Schema
 from export import train_uplift
-from export.__main__ import build_offer, fingerprint
 from export.datasets import DatasetError
 from export.graph import open_session
+from export.models import build_offer, fingerprint
 from export.uplift import evaluation, learners, telecom
 from export.uplift.evaluation import Judgement
 from export.uplift.graph import SIGNATURE, TOLERANCE, draw_customers, to_onnx

@@ -47,6 +47,7 @@ class TestSize:
 class TestOverload:
     """What is over the limit is refused at once; what asks for the server's health is not."""
 
+    @pytest.mark.alone
     def test_it_is_refused_at_once_with_a_reason(self, triton: Server, enter: Enter) -> None:
         door = enter(triton, max_in_flight=2)
         picture = infer_request("echo", {"X": np.zeros((25_000, 2), np.float32)})

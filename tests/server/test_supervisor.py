@@ -85,6 +85,7 @@ def a_model_process(server: Launched) -> psutil.Process:
     return server.model_processes()[-1]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fault", FAULTS)
 def test_is_healed_under_load_and_callers_lose_nothing(launch: Launch, fault: str) -> None:
     inflict, reason = FAULTS[fault]
@@ -99,6 +100,7 @@ def test_is_healed_under_load_and_callers_lose_nothing(launch: Launch, fault: st
     assert re.search(reason, server.said)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fault", FAULTS)
 def test_is_healed_at_rest(launch: Launch, fault: str) -> None:
     inflict, reason = FAULTS[fault]

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from adlens import contract
 from adlens.contract import CREATIVE_DIMENSION, MAX_VARIANTS, ModelCard
 from export import generated_creatives
-from export.__main__ import RENDER_SIGNATURE, RENDER_TOLERANCE, VARY_SIGNATURE
 from export.creative.framing import frame
 from export.creative.judging import judge
 from export.creative.network import (
@@ -32,6 +31,7 @@ from export.creative.story import load_trunk
 from export.creative.variants import VARIANTS
 from export.faces import decode
 from export.graph import difference, open_session, to_onnx
+from export.models import RENDER_SIGNATURE, RENDER_TOLERANCE, VARY_SIGNATURE
 from export.networks.card import Carded
 from export.networks.resnet import ResNet
 from export.weights import STARTER, seeded

@@ -16,7 +16,6 @@ from adlens import contract
 from adlens.contract import TARGETS, ModelCard
 from adlens.vocabulary import Vocabulary
 from export import generated_creatives, train_conversion, train_variants
-from export.__main__ import build_conversion, fingerprint
 from export.creative import planted
 from export.creative.config import read_config
 from export.creative.conversion_graph import SIGNATURE, TOLERANCE, answer, draw_requests
@@ -24,6 +23,7 @@ from export.creative.network import CreativeNetwork
 from export.creative.story import JudgeStory, load_trunk, save_judge
 from export.datasets import DatasetError
 from export.graph import open_session
+from export.models import build_conversion, fingerprint
 from export.networks.attributes import digest
 from export.train_conversion import Judge
 from export.weights import WeightsError

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from adlens import contract
 from adlens.contract import EngagementCard
-from export.__main__ import ENGAGEMENT_SIGNATURE, ENGAGEMENT_TOLERANCE
 from export.engagement.calibration import Scale
 from export.engagement.network import CONTEXT, IMAGE, EngagementNetwork, Head, log_loss, probabilities
 from export.graph import difference, to_onnx
+from export.models import ENGAGEMENT_SIGNATURE, ENGAGEMENT_TOLERANCE
 from export.networks.card import Carded
 from tests.export.engagement.tiny import randomise, trunk
 
