@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,21 @@ WORKERS: Final = 8
 _OFTEN: Final = 64
 """Pictures between two checkpoints."""
 Features = npt.NDArray[np.float32]
+
+
+class PictureDescriber(Protocol):
+    """What describes pictures, by one set of weights."""
+
+    card: ModelCard
+    timeout_s: float
+    """Given to one picture."""
+
+    def describe(self, image: ImageLike) -> Features:
+        """POST_FEATURES of a picture, float32 [25088].
+
+        Raises:
+            AdlensError: of the picture, or of what describes it.
+        """
 
 
 class Describer:
@@ -89,7 +104,7 @@ class Describer:
         return output(answer, contract.POST_FEATURES, (contract.POST_FEATURES_LENGTH,))
 
 
-def makers(describer: Describer, words: WordVectors | None) -> dict[str, str]:
+def makers(describer: PictureDescriber, words: WordVectors | None) -> dict[str, str]:
     """What makes each block, by its name: weights, and word vectors."""
     return {PICTURES: describer.card.weights} | ({WORDS: words.digest} if words else {})
 
@@ -164,7 +179,7 @@ class _Asked:
 
 def describe_accounts(
     accounts: Iterable[Account],
-    describer: Describer,
+    describer: PictureDescriber,
     folder: Path,
     *,
     weighting: Weighting | None = None,
