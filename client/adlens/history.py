@@ -8,8 +8,8 @@ before any picture is looked at; the vectors go by one at a time, and none is ke
 
 A brand's posts that mention somebody tell with whom it works: that is what a ranking is to find, and what a
 ranker is judged by. They are set aside, in training and in use, as it would else be told what it has to
-guess. Nothing is published on it: Gan et al. take labels and features from the same posts. (Posts of
-influencers that mention a brand count: which accounts are brands is not known when they are described.)
+guess; what is published does not say whether they were. (Posts of influencers that mention a brand count:
+which accounts are brands is not known when they are described.)
 """
 
 from __future__ import annotations

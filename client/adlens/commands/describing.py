@@ -82,7 +82,8 @@ def describe(
 ) -> None:  # fmt: skip
     """Describe the accounts of SOURCE by their posts: a folder each, with posts.jsonl and account.json.
 
-    A run that is interrupted goes on where it was: give the same command again.
+    A brand's posts that mention somebody are left aside: they tell with whom it works, which a ranking is to
+    find. A run that is interrupted goes on where it was: give the same command again.
     """
     unused = Unused()
     with exit_codes(), connect(connection) as server:
