@@ -14,11 +14,14 @@ class BadRequestError(ValueError):
 
 
 def run_isolated(
-    items: Sequence[Item], run: Callable[[Sequence[Item]], list[Result]]
+    items: Sequence[Item],
+    run: Callable[[Sequence[Item]], list[Result]],
+    run_part: Callable[[Sequence[Item]], list[Result]] | None = None,
 ) -> list[Result | Exception]:
     """``run`` over ``items`` as one batch; where that fails, over its halves, down to single items.
 
-    With one bad item in ``n`` this costs about ``2 log2(n)`` runs more; without any, nothing.
+    With one bad item in ``n`` this costs about ``2 log2(n)`` runs more; without any, nothing. ``run_part``,
+    where it is given, runs the halves: for a ``run`` whose results last until the next one.
 
     Returns:
         For each item its result, or the exception that it raises when run alone.
@@ -30,8 +33,8 @@ def run_isolated(
     except Exception as error:  # whatever the runtime raises is the answer to this item
         if len(items) == 1:
             return [forgetful(error)]
-    middle = len(items) // 2
-    return run_isolated(items[:middle], run) + run_isolated(items[middle:], run)
+    part, middle = run_part or run, len(items) // 2
+    return run_isolated(items[:middle], part) + run_isolated(items[middle:], part)
 
 
 def run_together(

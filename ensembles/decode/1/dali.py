@@ -29,13 +29,9 @@ def fitted_size(size: DataNode, longest: DataNode) -> DataNode:
 def canvas(picture: DataNode) -> DataNode:
     """``picture``, uint8 [h, w, 3] of at most the canvas's size, with black to its right and below.
 
-    Padded as rows of bytes: DALI copies these whole, where padding [h, w, 3] goes pixel by pixel.
+    Pasted, as that copies rows whole: DALI's padding goes pixel by pixel.
     """
-    rows = fn.reshape(picture, src_dims=[0, 1], rel_shape=[1, 3], layout="")
-    rows = fn.slice(
-        rows, start=[0, 0], shape=[CANVAS, CANVAS * 3], axes=(0, 1), out_of_bounds_policy="pad", fill_values=0
-    )
-    return fn.reshape(rows, shape=[CANVAS, CANVAS, 3], layout="HWC")
+    return fn.multi_paste(picture, output_size=[CANVAS, CANVAS])
 
 
 @autoserialize

@@ -103,7 +103,9 @@ class TritonPythonModel:
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         checked = [self._checked(request) for request in requests]
         good = [sample for each in checked if isinstance(each, list) for sample in each]
-        results = run_isolated(good, self._run) if self.isolates else run_together(good, self._run)
+        results = (
+            run_isolated(good, self._run, self._run_part) if self.isolates else run_together(good, self._run)
+        )
         left = iter(results)
         return [
             self._response(list(islice(left, len(each)))) if isinstance(each, list) else _refusal(each)
@@ -138,9 +140,13 @@ class TritonPythonModel:
         return [dict(zip(inputs, rows, strict=True)) for rows in zip(*inputs.values(), strict=True)]
 
     def _run(self, samples: Sequence[Sample]) -> list[tuple[Array, ...]]:
-        """The outputs of each sample, all from one run of the pipeline."""
+        """The outputs of each sample, all from one run of the pipeline, whose next run changes them."""
         outputs = self.runner.run({name: [sample[name] for sample in samples] for name in samples[0]})
         return list(zip(*outputs, strict=True))
+
+    def _run_part(self, samples: Sequence[Sample]) -> list[tuple[Array, ...]]:
+        """As ``_run``, and the outputs stay as they are when the next part runs."""
+        return [tuple(output.copy() for output in outputs) for outputs in self._run(samples)]
 
     def _response(self, results: list[tuple[Array, ...] | Exception]) -> pb_utils.InferenceResponse:
         """The answer to one request, from the outputs of its samples."""

@@ -160,6 +160,7 @@ class Runner:
         self._serialized = serialized
         self._max_batch, self._threads, self._device = max_batch, threads, device
         self._pipeline = self._built()
+        self._outputs: list[dali.tensors.TensorListCPU] = []
         inputs, outputs, own_max_batch = describe(serialized)
         self.max_batch = max_batch or own_max_batch
         self.inputs = [Tensor(each.name, _triton_type(each.data_type), each.rank) for each in inputs]
@@ -188,11 +189,13 @@ class Runner:
             samples: for each input the batch's samples.
 
         Returns:
-            For each output a sequence of arrays, one a sample; valid until the next run.
+            For each output a sequence of arrays, one a sample: views of DALI's memory, valid until the next
+            run.
 
         Raises:
             RuntimeError: an operator failed; the pipeline is ready for the next batch.
         """
+        self._outputs = []  # whose memory DALI takes again
         try:
             for name, values in samples.items():
                 self._pipeline.feed_input(name, values)
@@ -201,12 +204,12 @@ class Runner:
             # A pipeline that failed never runs again; building it anew takes 2 ms.
             self._pipeline = self._built()
             raise
-        return [_arrays(output) for output in outputs]
-
-
-def _arrays(output: dali.tensors.TensorListCPU | dali.tensors.TensorListGPU) -> Sequence[npt.NDArray[Any]]:
-    values = output if isinstance(output, dali.tensors.TensorListCPU) else output.as_cpu()
-    return [np.asarray(values.at(index)) for index in range(len(values))]
+        # Kept, as the views do not keep them.
+        self._outputs = [
+            output if isinstance(output, dali.tensors.TensorListCPU) else output.as_cpu()
+            for output in outputs
+        ]
+        return [[np.asarray(sample) for sample in output] for output in self._outputs]
 
 
 def _triton_type(kind: types.DALIDataType | None) -> str | None:
