@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
+TOOLS := out/tools
+ANALYZER := $(TOOLS)/bin/perf_analyzer
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -105,10 +107,19 @@ bench-describing: models  ## describe_posts of pictures in a stream beside the b
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model describe_posts -- \
 		$(BIN)/python -m perf.describing $(DEMO)/pictures
 
-bench-engagement: models  ## throughput of predict_engagement beside the bare ResNet in ONNX Runtime
+bench-engagement: models analyzer  ## throughput of predict_engagement beside the bare ResNet in ONNX Runtime
 	$(BIN)/python -m export.engagement.planted out/posts --count 32
-	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model predict_engagement -- \
-		$(BIN)/python -m perf.engagement out/posts/pictures
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --admin-token bench --model predict_engagement -- \
+		$(BIN)/python -m perf.engagement out/posts/pictures --analyzer $(ANALYZER) --admin-token bench
+
+analyzer: $(ANALYZER)  ## NVIDIA's load generator, for benchmarks alone, in out/tools
+
+# Of tritonclient's wheels the last that holds the binary; beside it the two libraries that it needs.
+$(ANALYZER): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(TOOLS) \
+		tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79
+	cd $(TOOLS) && apt-get download --quiet libb64-0d && dpkg-deb --extract libb64-0d_*.deb .
+	touch $@
 
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock

@@ -1,15 +1,17 @@
 """Pictures a second of ``predict_engagement``, beside the bare ResNet in ONNX Runtime.
 
-Ways take turns over the same pictures, A B C D E A B C D E, so that a drifting machine harms all alike:
+Ways take turns over the same pictures, A B C D E F A B C D E F, so that a drifting machine harms all alike:
 
 * served: JPEG bytes and a context over gRPC to a running server, from this process, a fixed number in flight;
+* served_analyzer: the same requests from perf_analyzer, where its binary is given (``make analyzer``);
 * network: the ResNet of the served graph, cut out of it, in this process, on squares that are there already:
   one session with a thread for each core;
 * network_apart: the same, but a one-thread session for each core, as the server has them;
 * decode: the served DALI pipeline alone, a pipeline for each core;
 * in_process: that pipeline and the whole graph, for each core, picture by picture, and no server at all.
 
-Decoding and the network share the cores: a server that cost nothing would reach what both take together.
+Decoding and the network share the cores: a server that cost nothing would reach what both take together. So
+do callers: those in this process take some 1.0 ms of a core for each picture, perf_analyzer .6 ms.
 Not measured: large pictures, networks between client and server. Any failed request ends the run.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +34,7 @@ from onnx import helper
 
 from adlens import contract
 from adlens.transport import Connection, Endpoint
+from perf.analyzer import Analyzer
 from perf.creative import between, first_taken, reached, squares_of
 from perf.embedding import Feed, read_model, session
 from perf.throughput import Jpeg, decoder, machine, medians, rate, read_pictures
@@ -86,9 +90,24 @@ def cut_out(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:
 
 
 def measure(
-    url: str, pictures: Sequence[Jpeg], count: int, rounds: int, in_flight: int, batch: int
+    url: str,
+    pictures: Sequence[Jpeg],
+    count: int,
+    rounds: int,
+    in_flight: int,
+    batch: int,
+    analyzer: Analyzer | None = None,
 ) -> dict[str, Any]:
     """Pictures a second of each way, and how they compare, round by round.
+
+    Args:
+        url: of the server.
+        pictures: sent, and decoded here, in turn.
+        count: a round and way.
+        rounds: of all ways.
+        in_flight: requests at a time.
+        batch: squares a run of the bare network.
+        analyzer: sends the same requests; None: that way is left out.
 
     Raises:
         ClickException: the network that was cut out does not give what it gives within the graph, or the
@@ -127,6 +146,9 @@ def measure(
             "decode": lambda: rate(stages.decode, pictures, count, cores),
             "in_process": lambda: rate(stages.run, pictures, count, cores),
         }
+        if analyzer is not None:
+            asked = analyzer
+            ways["served_analyzer"] = lambda: asked.rate(contract.PREDICT_ENGAGEMENT, count, in_flight)
         found = {way: [] for way in ways}
         for _ in range(rounds):
             for way, run in ways.items():
@@ -146,7 +168,17 @@ def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
     columns = {way: np.array(each) for way, each in rates.items()}
     served, network, decode = (columns[way] for way in ("served", "network", "decode"))
     both = 1 / (1 / columns["network_apart"] + 1 / decode)
-    ratios = {
+    light = columns.get("served_analyzer")
+    lightly = (
+        {}
+        if light is None
+        else {
+            "served_analyzer_to_network": light / network,
+            "served_analyzer_to_network_apart": light / columns["network_apart"],
+            "served_analyzer_to_in_process": light / columns["in_process"],
+        }
+    )
+    ratios = lightly | {
         "served_to_network": served / network,
         "served_to_network_apart": served / columns["network_apart"],
         "served_to_decode_and_network_apart": served / both,
@@ -166,10 +198,29 @@ def _report(rates: dict[str, list[float]]) -> dict[str, Any]:
 @click.option(
     "--batch", type=click.IntRange(1), default=1, help="Of the bare network; the server makes none."
 )
-def main(folder: Path, url: str, count: int, rounds: int, in_flight: int, batch: int) -> None:
+@click.option(
+    "--analyzer",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Binary of perf_analyzer, which then sends requests as well.",
+)
+@click.option("--admin-token", default="", help="Of the server: perf_analyzer needs it.")
+def main(
+    folder: Path,
+    url: str,
+    count: int,
+    rounds: int,
+    in_flight: int,
+    batch: int,
+    analyzer: Path | None,
+    admin_token: str,
+) -> None:
     """Measure with the JPEG files of FOLDER and print the figures as JSON."""
     pictures = read_pictures(folder)
-    click.echo(json.dumps(measure(url, pictures, count, rounds, in_flight, batch), indent=2))
+    rows = [{contract.IMAGE: jpeg, contract.POST: CONTEXT[0]} for jpeg in pictures]
+    with tempfile.TemporaryDirectory() as own:
+        other = Analyzer(analyzer, url, admin_token, rows, Path(own)) if analyzer else None
+        report = measure(url, pictures, count, rounds, in_flight, batch, other)
+    click.echo(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
