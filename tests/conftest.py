@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,9 @@ def batches_run() -> Callable[[Server, str, int], int]:
     return count
 
 
-@pytest.fixture(scope="session")
-def serve() -> Iterator[Serve]:
-    """Starts a real server over the given repositories; it stops when the tests end."""
+@contextmanager
+def serving() -> Iterator[Serve]:
+    """What starts a real server over the given repositories; all stop at the end."""
     running: list[Server] = []
 
     def start(*repositories: Path, **options: Any) -> Server:
@@ -121,16 +122,32 @@ def serve() -> Iterator[Serve]:
         running.append(server)
         return server
 
-    yield start
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(partial(Server.stop, at_once=True), running))
+    try:
+        yield start
+    finally:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(partial(Server.stop, at_once=True), running))
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Starts a real server, which stops when the tests of the file end."""
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
-def whole_server(serve: Serve) -> Server:
+def serve_all() -> Iterator[Serve]:
+    """Starts a real server for several files; it stops when all tests end."""
+    with serving() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def whole_server(serve_all: Serve) -> Server:
     """The real server with all models of the checkout, started once; use ``server``."""
     try:
-        return serve(*ServerOptions().repositories)
+        return serve_all(*ServerOptions().repositories)
     except MissingModelError as error:
         if os.environ.get("CI") == "true":
             raise

@@ -60,7 +60,7 @@ def _short(value: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def attacked(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
+def attacked(serve_all: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server of small repositories, and of the served leaf models that need no others.
 
     ``single`` runs each request alone, ``shared`` waits for batches of eight; see ``repositories``.
@@ -79,7 +79,7 @@ def attacked(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
     repositories.add_decode(folder, contract.DECODE, repositories.SERVED)
     repositories.add_faces(folder, "faces")
     try:
-        return serve(folder)
+        return serve_all(folder)
     except MissingModelError as error:
         if os.environ.get("CI") == "true":
             raise

@@ -17,9 +17,9 @@ from tests.server.samples import CHAIN, LEAF, LOOK, SAY, TELL, TELL_MODEL
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory, add_onnx: Callable[..., Path], serve: Any) -> Server:
+def triton(tmp_path_factory: pytest.TempPathFactory, add_onnx: Callable[..., Path], serve_all: Any) -> Server:
     """A real Triton with ``echo`` and ``work``."""
-    server: Server = serve(add_models(tmp_path_factory.mktemp("door"), add_onnx))
+    server: Server = serve_all(add_models(tmp_path_factory.mktemp("door"), add_onnx))
     return server
 
 
