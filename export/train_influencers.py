@@ -42,6 +42,8 @@ from export.stories import REPORT_FILE
 FOLDS: Final = 5
 SEED: Final = 1
 """Of the folds by which rankers are judged and compared; the options were chosen on folds of another seed."""
+MISFITS: Final = 0.2
+"""Probability of a planted pair to be a mistake."""
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
 COMPARISON_FILE: Final = "comparison.json"
 
@@ -91,7 +93,7 @@ def judge(pairs: Pairs, config: RankerConfig, seed: int = SEED) -> dict[str, Any
     for fitting, held_out in tqdm(parts, total=FOLDS, desc="judged", unit="fold", disable=None):
         ranker, _ = train(fitting, config)
         scores = score_any(ranker, held_out.brands, held_out.influencers)
-        judged = evaluate(scores, held_out.positive, held_out.brand_category, held_out.influencer_category)
+        judged = evaluate(scores, held_out.relevant, held_out.brand_category, held_out.influencer_category)
         for metric, value in judged.values.items():
             found[metric].append(value)
     row = Row(config.kind, {metric: tuple(values) for metric, values in found.items()})
@@ -151,7 +153,7 @@ def main(
     try:
         config = read_config(file)
         config = replace(config, kind=kind or config.kind)
-        pairs = read_pairs(features) if features else planted.plant()
+        pairs = read_pairs(features) if features else planted.plant(misfits=MISFITS)
         if len(np.unique(pairs.labels[pairs.positive])) == 1:
             click.echo("no competence is known: all influencers of a brand count alike", err=True)
         if compare:

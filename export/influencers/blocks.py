@@ -52,6 +52,8 @@ class Pairs:
         influencer_category: [influencers], or None.
         made_by: what made the numbers of a block, by its name: weights, or word vectors. A block that is not
             named may be anybody's.
+        planted: bool [brands, influencers]: which ought to be found, where accounts are generated and some
+            pairs are mistakes; None where pairs are all that is known. Not kept on disk.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Pairs:
     brand_category: NDArray[Any] | None = None
     influencer_category: NDArray[Any] | None = None
     made_by: Mapping[str, str] = field(default_factory=dict)
+    planted: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -97,6 +100,11 @@ class Pairs:
         """Bool [brands, influencers]: which pairs were."""
         return self.labels > 0
 
+    @property
+    def relevant(self) -> NDArray[np.bool_]:
+        """Bool [brands, influencers]: by which rankers are judged."""
+        return self.positive if self.planted is None else self.planted
+
     def subset(self, brands: Rows, influencers: Rows) -> Pairs:
         """Those of ``brands`` and ``influencers`` (masks or indices)."""
         rows = np.arange(self.labels.shape[0])[brands]
@@ -110,6 +118,7 @@ class Pairs:
             influencer_category=(
                 None if self.influencer_category is None else self.influencer_category[columns]
             ),
+            planted=None if self.planted is None else self.planted[np.ix_(rows, columns)],
         )
 
     def only(self, names: tuple[str, ...]) -> Pairs:

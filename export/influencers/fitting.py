@@ -1,4 +1,4 @@
-"""How the ranker learns, all in closed form but a few weights.
+"""How the ranker learns: in closed form, but for siamese towers (``descent``) and a few weights.
 
 1. Blocks that both sides have are whitened by their scatter within brands: of a brand and its influencers
    around their mean. Values in which those that went together differ count little (cf. within-class
@@ -6,13 +6,12 @@
    components.
 2. The profile is a Kronecker ridge: a Gaussian kernel between brands, linear in the influencers' features.
 3. The weights of blocks are the most likely ones under the listwise softmax. Those of profile and crowding
-   are the best of a few by AUC + R@10 + R@50. Both on brands *and* influencers that steps 1 and 2 have not
-   seen (folds inside the training part).
+   are the best of a few by AUC + R@10 + R@50; then that of the towers is by AUC. All on brands *and*
+   influencers that what is weighted has not seen (folds inside the training part).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,15 +19,14 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 from sklearn.utils.extmath import randomized_svd
 
 from export.datasets import DatasetError
 from export.influencers.baselines import finite, known_mean, solve_kronecker, targets, unit
 from export.influencers.blocks import Blocks, Pairs
-from export.influencers.metrics import AUC, RECALLS, evaluate
-from export.influencers.ranker import BRAND_SIDE, INFLUENCER_SIDE, SHARPNESS, BlockMap, Ranker
+from export.influencers.descent import learn_towers
+from export.influencers.ranker import BRAND_SIDE, INFLUENCER_SIDE, BlockMap, Ranker
+from export.influencers.weighing import Fold, best, best_towers, likeliest
 
 Array = NDArray[np.float64]
 MAX_DIMENSION: Final = 512
@@ -37,6 +35,8 @@ MIN_BRANDS: Final = 10
 """With a positive; with fewer there is nothing to learn."""
 MOST_UNSEEN: Final = 0.5
 """Share of the influencers that a fold holds out at most."""
+_MEMBER_WIDTH: Final = 32
+"""Values of a block's vector in a member of the siamese towers, at most."""
 _FLOOR: Final = 0.01
 """Of the scatter's mean eigenvalue, added to all: what hardly varies is not blown up."""
 _ONE_SIDED: Final = 32
@@ -56,6 +56,8 @@ class FitOptions:
         penalty: of the profile's ridge.
         profiles: weights of the profile to choose from, in standard deviations of the rest.
         crowdings: weights of crowding to choose from.
+        towers: weights of the siamese towers to choose from, in standard deviations of all else.
+        members: of these towers; 0 is none.
         folds: inside the training part, for the weights.
         seed: of the folds.
     """
@@ -64,6 +66,8 @@ class FitOptions:
     penalty: float = 100.0
     profiles: tuple[float, ...] = (0.0, 0.5, 1.0)
     crowdings: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0)
+    towers: tuple[float, ...] = (0.0, 0.3)
+    members: int = 3
     folds: int = 4
     seed: int = 20
 
@@ -76,9 +80,15 @@ class FitOptions:
         for name, value in (("bandwidth", self.bandwidth), ("penalty", self.penalty)):
             if not value > 0:
                 raise DatasetError(f"ranker: {name} is {value}; it must be above 0")
-        for name, values in (("profiles", self.profiles), ("crowdings", self.crowdings)):
+        for name, values in (
+            ("profiles", self.profiles),
+            ("crowdings", self.crowdings),
+            ("towers", self.towers),
+        ):
             if not values or min(values) < 0:
                 raise DatasetError(f"ranker: {name} is {values}; it must be weights of at least 0")
+        if self.members < 0:
+            raise DatasetError(f"ranker: members is {self.members}; it must be at least 0")
         if self.folds < 2:
             raise DatasetError(f"ranker: folds is {self.folds}; it must be at least 2")
 
@@ -93,13 +103,16 @@ def fit_ranker(pairs: Pairs, options: FitOptions | None = None) -> Ranker:
     having = int(pairs.positive.any(1).sum())
     if having < max(MIN_BRANDS, options.folds):
         raise DatasetError(f"{pairs.name}: {having} brands have an influencer; {MIN_BRANDS} are needed")
+    few = min(1, options.members)  # of the towers, enough to tell how much they should count
     folds = []
     for fitting, held_out in unseen_folds(pairs, options.folds, options.seed):
-        folds.append(_Fold.of(_learn(fitting, options), held_out))
-    weights = _likeliest(folds)
-    profile, crowding = _best(folds, weights, options)
-    ranker = _learn(pairs, options)
+        folds.append(_fold(_learn(fitting, options, few), held_out))
+    weights = likeliest(folds)
+    profile, crowding = best(folds, weights, options.profiles, options.crowdings)
+    towers = best_towers(folds, weights, profile, crowding, options.towers)
+    ranker = _learn(pairs, options, options.members if towers else 0)
     ranker.crowding = crowding
+    ranker.siamese.weight.fill_(towers)
     ranker.weights.copy_(torch.from_numpy(weights))
     ranker.coefficients.mul_(profile)
     _centre_crowding(ranker, pairs)
@@ -166,10 +179,12 @@ def tensors(blocks: Blocks) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.asarray(values, np.float32)) for name, values in blocks.items()}
 
 
-def _learn(pairs: Pairs, options: FitOptions) -> Ranker:
+def _learn(pairs: Pairs, options: FitOptions, members: int) -> Ranker:
     """Maps and profile, with all weights 1."""
     names, shared = pairs.block_names, pairs.shared
-    cap = min(256, (MAX_DIMENSION - 1) // max(1, sum(name in pairs.influencers for name in names)))
+    room = (MAX_DIMENSION - 1) // max(1, sum(name in pairs.influencers for name in names))
+    width = min(_MEMBER_WIDTH, room // 2 // max(1, options.members))
+    cap = min(256, room - width * options.members)
     brand_maps, influencer_maps = {}, {}
     for name in names:
         if name in shared:
@@ -181,7 +196,13 @@ def _learn(pairs: Pairs, options: FitOptions) -> Ranker:
     if not brand_maps or not influencer_maps:
         raise DatasetError(f"{pairs.name}: a side has no block with a known value")
     count = len(pairs.labels)
-    ranker = Ranker(brand_maps, influencer_maps, shared, count, options.bandwidth)
+    alike = {
+        name: is_distribution(pairs.brands[name]) and is_distribution(pairs.influencers[name])
+        for name in shared
+    }
+    learned = members and width and shared
+    siamese = learn_towers(pairs, alike, members, width, options.seed) if learned else None
+    ranker = Ranker(brand_maps, influencer_maps, shared, count, options.bandwidth, siamese=siamese)
     with torch.no_grad():
         features, known = ranker.describe(BRAND_SIDE, tensors(pairs.brands))
         ranker.weights.fill_(1.0)
@@ -196,97 +217,15 @@ def _learn(pairs: Pairs, options: FitOptions) -> Ranker:
     return ranker
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """What a ranker with all weights 1 says of brands and influencers that it has not seen.
-
-    Attributes:
-        likeness: of each shared block, float64 [blocks, brands, influencers].
-        anchors: the same of the brands that were learned from, [blocks, anchors, influencers].
-        profile: float64 [brands, influencers].
-        positive: bool [brands, influencers].
-    """
-
-    likeness: Array
-    anchors: Array
-    profile: Array
-    positive: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, ranker: Ranker, pairs: Pairs) -> _Fold:
-        with torch.no_grad():
-            left, known = ranker.describe(BRAND_SIDE, tensors(pairs.brands))
-            right, _ = ranker.describe(INFLUENCER_SIDE, tensors(pairs.influencers))
-            shared = [(name, right[name].T) for name in ranker.shared]
-            profile = ranker.similarity(torch.cat(list(left.values()), 1), known) @ ranker.coefficients
-            count = (len(shared), -1, len(pairs.labels[0]))
-            likeness = _stacked([left[name] @ influencers for name, influencers in shared], count)
-            anchors = _stacked([ranker.anchors_of(name) @ influencers for name, influencers in shared], count)
-            said = (profile @ torch.cat(list(right.values()), 1).T).numpy().astype(np.float64)
-        return cls(likeness, anchors, said, pairs.positive)
-
-
-def _stacked(parts: list[torch.Tensor], shape: tuple[int, ...]) -> Array:
-    return (
-        np.array([part.numpy() for part in parts], np.float64).reshape(shape)
-        if parts
-        else np.zeros((0, 1, 1))
-    )
-
-
-def _likeliest(folds: list[_Fold]) -> Array:
-    """Weights of the shared blocks, none below 0, that make the listwise softmax cross-entropy least.
-
-    It is convex in them.
-    """
-    kinds = len(folds[0].likeness)
-    if not kinds:
-        return np.zeros(0)
-
-    def loss(weights: Array) -> tuple[float, Array]:
-        total, slope, brands = 0.0, np.zeros(kinds), 0
-        for fold in folds:
-            said = np.tensordot(weights, fold.likeness, axes=1)
-            logs = said - logsumexp(said, axis=1, keepdims=True)
-            wanted = fold.positive / fold.positive.sum(1, keepdims=True)
-            total -= float((wanted * logs).sum())
-            slope += ((np.exp(logs) - wanted)[None] * fold.likeness).sum(axis=(1, 2))
-            brands += len(fold.positive)
-        return total / brands, slope / brands
-
-    found = minimize(loss, np.ones(kinds), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * kinds)
-    return np.asarray(found.x)
-
-
-def _best(folds: list[_Fold], weights: Array, options: FitOptions) -> tuple[float, float]:
-    """Weights of profile and crowding with the highest mean of AUC + R@10 + R@50 over the folds."""
-    own = [np.tensordot(weights, fold.likeness, axes=1) for fold in folds]
-    crowds = [crowd(np.tensordot(weights, fold.anchors, axes=1)) for fold in folds]
-    spread = float(np.mean([each.std() for each in own])) or 1.0
-    scale = spread / max(float(np.mean([fold.profile.std() for fold in folds])), 1e-12)
-    best, chosen = -np.inf, (0.0, 0.0)
-    for profile, crowding in itertools.product(options.profiles, options.crowdings):
-        reached = 0.0
-        for fold, likeness, crowded in zip(folds, own, crowds, strict=True):
-            said = likeness + profile * scale * fold.profile - crowding * crowded
-            values = evaluate(said, fold.positive).values
-            reached += sum(values[name] for name in (AUC, *RECALLS) if np.isfinite(values[name]))
-        if reached > best:
-            best, chosen = reached, (profile * scale, crowding)
-    return chosen
-
-
-def crowd(likeness: Array) -> Array:
-    """How much influencers resemble brands at large, as in ``Ranker``: [influencers]."""
-    return np.asarray(logsumexp(SHARPNESS * likeness, axis=0) / SHARPNESS)
+def _fold(ranker: Ranker, held_out: Pairs) -> Fold:
+    return Fold.of(ranker, tensors(held_out.brands), tensors(held_out.influencers), held_out.positive)
 
 
 def _centre_crowding(ranker: Ranker, pairs: Pairs) -> None:
     """Crowding is told against its mean over the influencers that were learned from."""
-    if ranker.crowding:
-        with torch.no_grad():
-            last = ranker.influencer(tensors(pairs.influencers))[:, -1]
-            ranker.usual_crowding.copy_(-last.mean() / ranker.crowding)
+    with torch.no_grad():
+        features, _ = ranker.describe(INFLUENCER_SIDE, tensors(pairs.influencers))
+        ranker.usual_crowding.copy_(ranker.crowd(features).mean())
 
 
 def _shared_maps(pairs: Pairs, name: str, cap: int) -> tuple[BlockMap, BlockMap]:

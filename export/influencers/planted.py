@@ -1,12 +1,13 @@
 """Brands and influencers with planted relevance, where the best ranking is known.
 
 Each account has a hidden taste and a hidden manner, two directions. A brand went with the influencers whose
-taste is nearest to its own; of these, the nearer an influencer's manner, the more competent it is. What is
-seen of an account are its posts, in two ways: ``topics``, shares of twelve topics, for which both sides use
-the same words, and ``text``, vectors, for which each side has words of its own, so that what goes with what
-has to be learned. A post that engages people tells more of its account than one that does not: a history
-that is pooled by engagement is clearer than a plain mean (``topics_plain``, ``text_plain``). ``picture`` is
-seen of brands alone.
+taste is nearest to its own, but for misfits: a share of its choices may be any others. Competence shows how
+well a choice was: it grows with the nearness of tastes and, among those whose taste is near, with that of
+manners. What is seen of an account are its posts, in two ways: ``topics``, shares of twelve topics, for
+which both sides use the same words, and ``text``, vectors, for which each side has words of its own, so that
+what goes with what has to be learned. A post that engages people tells more of its account than one that
+does not: a history that is pooled by engagement is clearer than a plain mean (``topics_plain``,
+``text_plain``). ``picture`` is seen of brands alone.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ TEXT: Final = 24
 PICTURE: Final = 48
 POSTS: Final = 20
 """Of an account."""
+MANNER: Final = 0.5
+"""How much nearness of manners counts in competence, where that of tastes counts 1."""
 COMPETENCE: Final = (3e-5, 0.273)
 """Lowest and highest, as found on the published data."""
 CATEGORIES: Final = 6
@@ -38,7 +41,9 @@ _NOISE: Final = 1.0
 Array = NDArray[np.float64]
 
 
-def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int = SEED) -> Pairs:
+def plant(
+    brands: int = 120, influencers: int = 600, each: int = 10, seed: int = SEED, misfits: float = 0.0
+) -> Pairs:
     """Accounts and pairs.
 
     Args:
@@ -46,6 +51,8 @@ def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int =
         influencers: how many.
         each: influencers of a brand, at most ``influencers - 1``.
         seed: of all that is drawn. Other seeds have other tastes, seen through the same maps.
+        misfits: probability of a choice to be any other influencer. All else of a seed stays as it is
+            without; ``Pairs.planted`` tells which ought to have been chosen.
     """
     random = np.random.default_rng(seed)
     maps = np.random.default_rng(0)
@@ -57,11 +64,16 @@ def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int =
     mine = _account(_unit(0.6 * centres[kind] + _directions(random, brands, TASTES)), random)
     theirs = _account(_unit(0.6 * centres[near] + _directions(random, influencers, TASTES)), random)
     likeness = mine[:, :TASTES] @ theirs[:, :TASTES].T
-    manners = mine[:, TASTES:] @ theirs[:, TASTES:].T
+    appeal = likeness + MANNER * (mine[:, TASTES:] @ theirs[:, TASTES:].T)
+    mistaken = np.random.default_rng((seed, 1))
     labels = np.zeros((brands, influencers), np.float32)
+    fitting = np.zeros(labels.shape, np.bool_)
     for brand, row in enumerate(likeness):
-        nearest = np.argsort(-row)[:each]
-        labels[brand, nearest] = _competence(manners[brand, nearest])
+        order = np.argsort(-row)
+        fitting[brand, order[:each]] = True
+        wrong = int(mistaken.binomial(each, misfits))
+        chosen = np.concatenate([order[: each - wrong], mistaken.permutation(order[each:])[:wrong]])
+        labels[brand, chosen] = _competence(appeal[brand, chosen])
     seen: dict[str, dict[str, NDArray[np.float32]]] = {}
     for side, hidden in (("brand", mine), ("influencer", theirs)):
         weighted, plain = _histories(hidden, random)
@@ -70,7 +82,7 @@ def plant(brands: int = 120, influencers: int = 600, each: int = 10, seed: int =
             seen[side]["topics" + suffix] = _shares(told @ to_topics)
             seen[side]["text" + suffix] = (told @ to_text[side]).astype(np.float32)
     seen["brand"]["picture"] = np.maximum(mine @ to_picture, 0).astype(np.float32)
-    return Pairs(f"planted {seed}", seen["brand"], seen["influencer"], labels, kind)
+    return Pairs(f"planted {seed}", seen["brand"], seen["influencer"], labels, kind, planted=fitting)
 
 
 def _account(tastes: Array, random: np.random.Generator) -> Array:

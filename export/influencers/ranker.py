@@ -6,12 +6,14 @@ over a segment is what a block adds to the score, exactly::
     influencer   [ block, ... | block, ... | crowding ]
     brand        [ block, ... | block, ... | 1        ]
 
-* A block of the influencer is what ``BlockMap`` makes of it.
+* A block of the influencer is what ``BlockMap`` makes of it, and beside that what ``SiameseTowers`` do, where
+  both sides have the block.
 * That of the brand is its own, times the block's weight, where both sides have the block (alike finds
   alike), plus its *profile*: what influencers look like that similar brands had, a kernel ridge regression
-  over the brands that the ranker has learned from.
+  over the brands that the ranker has learned from; and beside that what the towers make of its own.
 * *Crowding* is how much the influencer resembles brands at large, which counts against it: whoever is near
   to all brands is near to none in particular (cf. cross-domain similarity local scaling, arXiv:1710.04087).
+  The towers' appeals stand there too: all that is said of an influencer alone.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from export.influencers.rows import rooted, unit
+from export.influencers.siamese import BRAND, INFLUENCER, SiameseTowers
+
 BRAND_SIDE: Final = "brand"
 INFLUENCER_SIDE: Final = "influencer"
 CROWDING: Final = "crowding"
 """Name of the last segment."""
 SHARPNESS: Final = 2.0
 """Of crowding: the larger, the more the nearest brands count among all."""
-_LARGEST: Final = 1e30
-"""Values beyond are as little known as NaN."""
-_TINY: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,8 @@ class BlockMap(nn.Module):
         Args:
             values: float32 [N, values]; any that is not finite says that the row is not known.
         """
-        known = (values.abs() <= _LARGEST).all(dim=1, keepdim=True)
-        found = torch.where(known, values, torch.zeros_like(values))
-        if self.distribution:
-            found = found.clamp(min=0.0)
-            found = (found / found.sum(dim=1, keepdim=True).clamp(min=_TINY)).sqrt()
-        found = unit(unit(found - self.centre) @ self.matrix)
-        present = known.to(found.dtype)
-        return found * present, present
+        found, known = rooted(values, self.distribution)
+        return unit(unit(found - self.centre) @ self.matrix) * known, known
 
 
 class Ranker(nn.Module):
@@ -90,6 +86,7 @@ class Ranker(nn.Module):
         anchors: int,
         bandwidth: float,
         crowding: float = 0.0,
+        siamese: SiameseTowers | None = None,
     ) -> None:
         """With buffers that are to be filled.
 
@@ -100,6 +97,7 @@ class Ranker(nn.Module):
             anchors: brands that it has learned from.
             bandwidth: of the kernel between brands.
             crowding: how much that counts; 0 is not at all.
+            siamese: towers of shared blocks; None is none.
         """
         super().__init__()
         self.brand_maps = nn.ModuleDict(brand_maps)
@@ -107,6 +105,7 @@ class Ranker(nn.Module):
         self.shared = shared
         self.bandwidth = bandwidth
         self.crowding = crowding
+        self.siamese = siamese or SiameseTowers({}, 0, 0)
         wide = sum(each.width for each in brand_maps.values())
         self.weights: Tensor
         self.anchors: Tensor
@@ -116,20 +115,23 @@ class Ranker(nn.Module):
         self.register_buffer("weights", torch.zeros(len(shared)))
         self.register_buffer("anchors", torch.zeros(anchors, wide))
         self.register_buffer("anchors_known", torch.zeros(anchors, len(brand_maps)))
-        self.register_buffer("coefficients", torch.zeros(anchors, self.dimension - 1))
+        self.register_buffer(
+            "coefficients", torch.zeros(anchors, sum(each.width for each in influencer_maps.values()))
+        )
         self.register_buffer("usual_crowding", torch.zeros(1))
 
     @property
     def dimension(self) -> int:
         """Of a vector."""
-        return sum(_width(each) for each in self.influencer_maps.values()) + 1
+        return self.segments[-1].stop
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """Of a vector, in their order; the last is ``crowding``."""
         found, start = [], 0
         for block, each in self.influencer_maps.items():
-            found.append(Segment(block, start, start + _width(each)))
+            learned = self.siamese.width if block in self.siamese.blocks else 0
+            found.append(Segment(block, start, start + _width(each) + learned))
             start = found[-1].stop
         return (*found, Segment(CROWDING, start, start + 1))
 
@@ -140,25 +142,33 @@ class Ranker(nn.Module):
             blocks: float32 [N, values] by name; those left out are not known, others have no meaning.
         """
         features, known = self.describe(BRAND_SIDE, blocks)
-        own = []
-        for block, each in self.influencer_maps.items():
-            if block in self.shared:
-                own.append(features[block] * self.weights[self.shared.index(block)])
-            else:
-                own.append(next(iter(features.values())).new_zeros(known.shape[0], _width(each)))
+        learned, _ = self.siamese(blocks, BRAND)
         similar = self.similarity(torch.cat(list(features.values()), dim=1), known)
-        vector = torch.cat(own, dim=1) + similar @ self.coefficients
-        return torch.cat((vector, torch.ones_like(known[:, :1])), dim=1)
+        widths = [_width(each) for each in self.influencer_maps.values()]
+        profile = torch.split(similar @ self.coefficients, widths, dim=1)
+        parts = []
+        for block, own in zip(self.influencer_maps, profile, strict=True):
+            if block in self.shared:
+                own = own + features[block] * self.weights[self.shared.index(block)]
+            parts += [own, learned[block]] if block in learned else [own]
+        return torch.cat((*parts, torch.ones_like(known[:, :1])), dim=1)
 
     def influencer(self, blocks: Mapping[str, Tensor]) -> Tensor:
         """Vectors of influencers, as ``brand`` gives those of brands."""
         features, _ = self.describe(INFLUENCER_SIDE, blocks)
+        learned, appeal = self.siamese(blocks, INFLUENCER)
+        last = appeal - self.crowding * (self.crowd(features) - self.usual_crowding)
+        parts = []
+        for block, own in features.items():
+            parts += [own, learned[block]] if block in learned else [own]
+        return torch.cat((*parts, last), dim=1)
+
+    def crowd(self, features: Mapping[str, Tensor]) -> Tensor:
+        """How much influencers of these features resemble the anchors at large, [N, 1]."""
         likeness = self.anchors.new_zeros(next(iter(features.values())).shape[0], 1)
         for place, block in enumerate(self.shared):
             likeness = likeness + self.weights[place] * (features[block] @ self.anchors_of(block).T)
-        crowd = torch.logsumexp(SHARPNESS * likeness, dim=1, keepdim=True) / SHARPNESS
-        last = -self.crowding * (crowd - self.usual_crowding)
-        return torch.cat((*features.values(), last), dim=1)
+        return torch.logsumexp(SHARPNESS * likeness, dim=1, keepdim=True) / SHARPNESS
 
     def describe(self, side: str, blocks: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Features of each block of a side, float32 [N, width], and which are known, [N, blocks]."""
@@ -198,11 +208,6 @@ class Ranker(nn.Module):
                 return self.anchors[:, start : start + _width(each)]
             start += _width(each)
         raise KeyError(f"{block!r} is no block of brands; there are {', '.join(self.brand_maps)}")
-
-
-def unit(values: Tensor) -> Tensor:
-    """Rows of length 1; rows of zeros stay so."""
-    return values / (values * values).sum(dim=1, keepdim=True).clamp(min=_TINY * _TINY).sqrt()
 
 
 def _width(each: nn.Module) -> int:

@@ -17,7 +17,18 @@ from adlens import contract
 from adlens.describing import PICTURES, WORDS
 from adlens.words import DIMENSION
 from export import stories
-from export.influencers import blocks, fitting, planted, ranker, story
+from export.influencers import (
+    blocks,
+    descent,
+    fitting,
+    losses,
+    planted,
+    ranker,
+    rows,
+    siamese,
+    story,
+    weighing,
+)
 from export.influencers.blocks import Blocks, Pairs
 from export.influencers.fitting import FitOptions, fit_ranker
 from export.influencers.networks import BilinearNetwork
@@ -39,7 +50,7 @@ EACH: Final = 6
 """Influencers of a brand."""
 OPTIONS: Final = FitOptions(folds=2)
 _SEED: Final = 0
-_MODULES: Final = (blocks, fitting, planted, ranker, stories, story)
+_MODULES: Final = (blocks, descent, fitting, losses, planted, ranker, rows, siamese, stories, story, weighing)
 """By which it is learned and kept."""
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from export import stories
 from export.influencers.networks import BilinearNetwork, NetworkShape
 from export.influencers.ranker import BlockMap, Ranker
+from export.influencers.siamese import SiameseTowers
 from export.weights import WeightsError, cache_folder
 
 RANKER_FILE: Final = "ranker.safetensors"
@@ -73,6 +74,11 @@ def shape_of(ranker: Ranker) -> dict[str, Any]:
         "anchors": len(ranker.anchors),
         "bandwidth": ranker.bandwidth,
         "crowding": ranker.crowding,
+        "siamese": {
+            "blocks": ranker.siamese.blocks,
+            "members": len(ranker.siamese.members),
+            "member_width": ranker.siamese.member_width,
+        },
     }
 
 
@@ -82,7 +88,13 @@ def build(shape: Mapping[str, Any]) -> Ranker:
         {name: BlockMap(**each) for name, each in shape[side].items()} for side in ("brand", "influencer")
     )
     return Ranker(
-        brand, influencer, tuple(shape["shared"]), shape["anchors"], shape["bandwidth"], shape["crowding"]
+        brand,
+        influencer,
+        tuple(shape["shared"]),
+        shape["anchors"],
+        shape["bandwidth"],
+        shape["crowding"],
+        SiameseTowers(**shape["siamese"]),
     )
 
 

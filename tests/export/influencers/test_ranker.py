@@ -12,11 +12,15 @@ from export.datasets import DatasetError
 from export.influencers import planted
 from export.influencers.baselines import fit_cosine, fit_ridge, kronecker_ridge
 from export.influencers.blocks import Pairs
+from export.influencers.descent import learn_towers, stand_ins
 from export.influencers.fitting import FitOptions, fit_ranker, is_distribution, score, tensors, unseen_folds
 from export.influencers.metrics import evaluate
 from export.influencers.ranker import CROWDING, Ranker
+from export.influencers.siamese import BRAND, INFLUENCER
 from export.influencers.story import OURS, RankerStory, load_ranker, save_ranker, shape_of
 from export.weights import WeightsError
+
+QUICK = FitOptions(folds=2, members=1)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def parts() -> tuple[Pairs, Pairs]:
 
 @pytest.fixture(scope="module")
 def ranker(parts: tuple[Pairs, Pairs]) -> Ranker:
-    return fit_ranker(parts[0])
+    return fit_ranker(parts[0], QUICK)
 
 
 def _auc(scores: np.ndarray, pairs: Pairs) -> float:
@@ -40,11 +44,41 @@ def test_planted_relevance_is_found_where_cosine_does_not(parts: tuple[Pairs, Pa
     assert _auc(fit_ridge(fitting)(held_out.brands, held_out.influencers), held_out) >= 0.95
 
 
+def test_mistaken_pairs_hardly_harm_what_is_found() -> None:
+    fitting, held_out = next(unseen_folds(planted.plant(misfits=0.2), 5, 1))
+    assert (held_out.positive & ~held_out.relevant).any()
+    said = score(fit_ranker(fitting, QUICK), held_out.brands, held_out.influencers)
+    assert evaluate(said, held_out.relevant).values["AUC"] >= 0.95
+
+
+def test_towers_learned_by_descent_find_what_is_planted(parts: tuple[Pairs, Pairs]) -> None:
+    fitting, held_out = parts
+    towers = learn_towers(fitting, {"text": False, "topics": True}, 1, 32, 20)
+    with torch.no_grad():
+        left, none = towers(tensors(held_out.brands), BRAND)
+        right, appeal = towers(tensors(held_out.influencers), INFLUENCER)
+    said = sum(left[name] @ right[name].T for name in left) + appeal.T
+    assert _auc(said.numpy(), held_out) > 0.9
+    assert not none.any()
+    again = learn_towers(fitting, {"text": False, "topics": True}, 1, 32, 20)
+    for name, values in towers.state_dict().items():
+        assert torch.allclose(values, again.state_dict()[name], atol=1e-6), name
+
+
+def test_stand_ins_leave_each_brand_somebody_to_be_found() -> None:
+    torch.manual_seed(0)
+    positive = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    drawn = torch.stack([stand_ins(positive) for _ in range(200)])
+    assert ((positive - drawn).sum(2) >= 1).all()
+    assert (drawn <= positive).all()
+    assert 0.1 < float(drawn[:, 1].any(1).float().mean()) < 0.5
+
+
 def test_nothing_is_found_where_labels_are_shuffled(parts: tuple[Pairs, Pairs]) -> None:
     fitting, held_out = parts
     labels = np.random.default_rng(0).permuted(fitting.labels, axis=1)
     shuffled = Pairs("shuffled", fitting.brands, fitting.influencers, labels)
-    found = _auc(score(fit_ranker(shuffled), held_out.brands, held_out.influencers), held_out)
+    found = _auc(score(fit_ranker(shuffled, QUICK), held_out.brands, held_out.influencers), held_out)
     assert 0.3 < found < 0.7
 
 
@@ -134,7 +168,7 @@ def test_accounts_without_a_shared_block_are_ranked_by_the_profile() -> None:
     pairs = planted.plant(100, 300)
     apart = Pairs("apart", {"b": pairs.brands["text"]}, {"i": pairs.influencers["text"]}, pairs.labels)
     fitting, held_out = next(unseen_folds(apart, 5, 1))
-    found = fit_ranker(fitting)
+    found = fit_ranker(fitting, QUICK)
     assert found.shared == ()
     assert _auc(score(found, held_out.brands, held_out.influencers), held_out) > 0.8
 
@@ -146,8 +180,11 @@ def test_wide_blocks_are_reduced_to_what_travels() -> None:
         {"text": side["text"] @ wide, "other": side["text"] @ wide}
         for side in (pairs.brands, pairs.influencers)
     ]
-    found = fit_ranker(Pairs("wide", sides[0], sides[1], pairs.labels), FitOptions(folds=2))
-    assert found.dimension == 2 * 255 + 1
+    held = Pairs("wide", sides[0], sides[1], pairs.labels)
+    assert fit_ranker(held, FitOptions(folds=2, members=0)).dimension == 2 * 255 + 1
+    with_towers = fit_ranker(held, FitOptions(folds=2, members=2, towers=(1.0,)))
+    assert with_towers.siamese.width == 64
+    assert with_towers.dimension == 2 * 255 + 1
 
 
 def test_it_comes_back_from_disk_as_it_was(

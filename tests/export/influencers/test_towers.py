@@ -35,7 +35,7 @@ def pairs() -> Pairs:
 
 @pytest.fixture(scope="module")
 def ranker(pairs: Pairs) -> Ranker:
-    return fit_ranker(pairs, FitOptions(folds=2))
+    return fit_ranker(pairs, FitOptions(folds=2, members=2, towers=(0.6,)))
 
 
 def write(

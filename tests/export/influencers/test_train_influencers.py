@@ -17,7 +17,7 @@ from export.influencers.config import read_config
 from export.influencers.metrics import METRICS
 
 _QUICK = """
-ours: {folds: 2, profiles: [0.5], crowdings: [0.0]}
+ours: {folds: 2, profiles: [0.5], crowdings: [0.0], members: 1, towers: [0.6]}
 bilinear: {epochs: 1, k: 3}
 """
 
@@ -134,6 +134,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         ("ours: {width: 3}", "and no others"),
         ("ours: {penalty: 0}", "above 0"),
         ("ours: {profiles: []}", "weights of at least 0"),
+        ("ours: {members: -1}", "at least 0"),
         ("bilinear: {k: 2.5}", "whole number"),
         ("bilinear: {rate: fast}", "could not convert"),
         ("blocks: lda", "no list"),

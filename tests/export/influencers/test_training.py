@@ -63,18 +63,21 @@ def test_a_block_that_is_not_known_counts_as_one_left_out() -> None:
         assert torch.equal(network.brand(known), network.brand({"a": known["a"]}))
 
 
-def test_buckets_teach_the_order_of_competence_and_random_negatives_do_not() -> None:
-    fitting, held_out = next(unseen_folds(planted.plant(80, 300), 5, 1))
-    options = NetworkOptions(k=4, epochs=12, rate=0.002, blocks=("text", "topics"))
-    order, area = {}, {}
-    for sampling in ("buckets", "random"):
-        network = train_network(fitting, replace(options, sampling=sampling))
-        scores = score_network(network, held_out.brands, held_out.influencers)
-        order[sampling] = _concordance(scores, held_out.labels)
-        area[sampling] = evaluate(scores, held_out.positive).values["AUC"]
-    assert order["buckets"] > order["random"] + 0.1
-    assert order["buckets"] > 0.6
-    assert min(area.values()) > 0.75
+def test_buckets_are_ahead_of_random_negatives_where_some_pairs_were_mistakes() -> None:
+    """Competence tells mistakes, which random negatives take for as good as any pair."""
+    area: dict[str, list[float]] = {"buckets": [], "random": []}
+    order: dict[str, list[float]] = {"buckets": [], "random": []}
+    for seed in (20, 21, 22, 23):
+        fitting, held_out = next(unseen_folds(planted.plant(80, 300, seed=seed, misfits=0.2), 5, 1))
+        options = NetworkOptions(k=4, epochs=12, rate=0.002, blocks=("text", "topics"), seed=seed)
+        for sampling in area:
+            network = train_network(fitting, replace(options, sampling=sampling))
+            scores = score_network(network, held_out.brands, held_out.influencers)
+            order[sampling].append(_concordance(scores, held_out.labels))
+            area[sampling].append(evaluate(scores, held_out.relevant).values["AUC"])
+    assert np.mean(area["buckets"]) > np.mean(area["random"])
+    assert np.mean(order["buckets"]) > np.mean(order["random"]) + 0.03
+    assert min(area["buckets"]) > 0.75
 
 
 def test_a_killed_run_ends_as_one_that_was_not(
