@@ -44,8 +44,3 @@ def test_a_model_that_fails_is_told_and_what_comes_after_is_left(
     with pytest.raises(ParityError, match="tower: differs"):
         next(manifests)
     assert built == [("judge", None, tmp_path), ("trees", "own", tmp_path)]
-
-
-def test_so_it_is_with_processes(tmp_path: Path) -> None:
-    with pytest.raises(KeyError, match=r"neither|nor"):
-        list(build_chains([{"neither": None}, {"nor": None}], tmp_path, jobs=2))
