@@ -8,6 +8,10 @@ over it should say.
 Competence is the engagement of the brand's posts that mention an influencer over the brand's followers.
 Where it is not known, all positives have label 1. Nothing parts them then: each brand's are shuffled into
 buckets anew whenever lists are drawn, and labels are alike within a list but for the negative's 0.
+
+On planted accounts buckets are ahead of random negatives where some pairs were mistakes, which a low
+competence tells (``planted.plant``, ``misfits``). Without any, random negatives have the higher AUC, as each
+of their lists shows more of them, and buckets only the better order of competence.
 """
 
 from __future__ import annotations

@@ -155,11 +155,11 @@ def test_the_shipped_configuration_is_the_default() -> None:
 
 def test_on_the_real_pairs_it_is_ahead_of_cosine_on_brands_and_influencers_not_seen(test_data: Path) -> None:
     from export.influencers.baselines import fit_cosine
-    from export.influencers.fitting import fit_ranker, score, unseen_folds
+    from export.influencers.fitting import FitOptions, fit_ranker, score, unseen_folds
     from export.influencers.metrics import evaluate
 
     fitting, held_out = next(unseen_folds(read_pairs(test_data / "bamir_train.npz"), 5, 1))
-    ranker = fit_ranker(fitting)
+    ranker = fit_ranker(fitting, FitOptions(members=1))
     ours = evaluate(score(ranker, held_out.brands, held_out.influencers), held_out.positive).values
     plain = evaluate(fit_cosine(fitting)(held_out.brands, held_out.influencers), held_out.positive).values
     assert ours["AUC"] > plain["AUC"] + 0.02
