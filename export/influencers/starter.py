@@ -1,35 +1,37 @@
-"""A ranker where there is none of an own training run: it has learned from planted accounts.
+"""A ranker where there is none of an own training run: a starter, learned from generated accounts.
 
-They are seen as described accounts are (``adlens.describing``): ``pictures`` as wide as POST_FEATURES and
-``words`` as wide as word vectors, through fixed random maps from what ``planted`` shows. So accounts can be
-built and ranked, and all that is timed is real; whom it finds means nothing, and its card says so.
+Their drawn pictures are described by the network that is served. So it finds who was planted to fit among
+accounts that are generated likewise, such as the demo's; whom it finds among real ones means nothing, and its
+card says so. It does not read captions, as everybody has word vectors of their own, and does not say what
+described its accounts, so that all can be tried with it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-import numpy as np
-
 from adlens import contract
-from adlens.describing import PICTURES, WORDS
-from adlens.words import DIMENSION
-from export import stories
+from export import generated_creatives, stories
 from export.influencers import (
     blocks,
+    collected,
     descent,
+    describing,
     fitting,
+    generated_accounts,
+    in_process,
     losses,
-    planted,
     ranker,
     rows,
     siamese,
     story,
     weighing,
 )
-from export.influencers.blocks import Blocks, Pairs
+from export.influencers.blocks import Pairs
 from export.influencers.fitting import FitOptions, fit_ranker
 from export.influencers.networks import BilinearNetwork
 from export.influencers.ranker import Ranker
@@ -44,13 +46,17 @@ from export.influencers.story import (
 )
 from export.weights import cache_folder, sha256
 
-BRANDS: Final = 30
-INFLUENCERS: Final = 120
-EACH: Final = 6
-"""Influencers of a brand."""
+BRANDS: Final = 12
+INFLUENCERS: Final = 36
+PICTURES: Final = 2
+"""Of an account. With more of all it would find more, and take longer than the demo should."""
 OPTIONS: Final = FitOptions(folds=2)
-_SEED: Final = 0
-_MODULES: Final = (blocks, descent, fitting, losses, planted, ranker, rows, siamese, stories, story, weighing)
+_SEED: Final = 99
+"""Other accounts than those of the demo."""
+_MODULES: Final = (
+    blocks, collected, descent, fitting, generated_accounts, generated_creatives, in_process, losses, ranker,
+    rows, siamese, stories, story, weighing,
+)  # fmt: skip
 """By which it is learned and kept."""
 
 
@@ -66,7 +72,7 @@ def load() -> tuple[Ranker | BilinearNetwork, RankerStory]:
 
 
 def train_starter() -> Path:
-    """Folder of a ranker that has learned from planted accounts; kept in the cache folder.
+    """Folder of a ranker that has learned from generated accounts; kept in the cache folder.
 
     Raises:
         DatasetError: it has too little to learn from.
@@ -74,17 +80,19 @@ def train_starter() -> Path:
     key = hashlib.sha256("".join(map(sha256, _code())).encode()).hexdigest()[:12]
     folder = cache_folder() / "starter" / key / contract.BRAND_TOWER
     if not (folder / RANKER_FILE).exists():
-        pairs = wide_pairs()
-        learned = fit_ranker(pairs, OPTIONS)
-        told = f"{BRANDS} brands and {INFLUENCERS} influencers that are planted"
+        learned = fit_ranker(generated_pairs(), OPTIONS)
+        told = f"{BRANDS} brands and {INFLUENCERS} influencers that are generated, by their drawn pictures"
         save_ranker(learned, RankerStory(OURS, told, True, shape_of(learned)), folder)
     return folder
 
 
-def wide_pairs() -> Pairs:
-    """Planted accounts, seen as described ones are."""
-    pairs = planted.plant(BRANDS, INFLUENCERS, EACH)
-    return Pairs(pairs.name, _wide(pairs.brands), _wide(pairs.influencers), pairs.labels)
+def generated_pairs() -> Pairs:
+    """Generated accounts, described by their pictures."""
+    with TemporaryDirectory() as folder:
+        accounts = generated_accounts.write_accounts(
+            Path(folder, "accounts"), BRANDS, INFLUENCERS, PICTURES, _SEED
+        )
+        return replace(in_process.described_pairs(accounts, Path(folder, "described")), made_by={})
 
 
 def sources() -> list[Path]:
@@ -93,14 +101,6 @@ def sources() -> list[Path]:
     return [*_code(), *([own] if own.exists() else [])]
 
 
-def _wide(seen: Blocks) -> Blocks:
-    """``text`` as pictures, which are 0 or more, and ``topics`` as words."""
-    maps = np.random.default_rng(_SEED)
-    to_pictures = maps.standard_normal((planted.TEXT, contract.POST_FEATURES_LENGTH), np.float32)
-    to_words = maps.standard_normal((planted.TOPICS, DIMENSION), np.float32)
-    return {PICTURES: np.maximum(seen["text"] @ to_pictures, 0), WORDS: seen["topics"] @ to_words}
-
-
 def _code() -> list[Path]:
-    """Of what a starter is learned by."""
-    return [Path(__file__), *(Path(str(each.__file__)) for each in _MODULES)]
+    """Of what a starter is learned by, with the weights that its accounts are described by."""
+    return [Path(__file__), *(Path(str(each.__file__)) for each in _MODULES), *describing.sources()]

@@ -88,7 +88,7 @@ def build(model: str, folder: Path) -> Manifest:
     ranker, story = starter.load()
     found = digest(ranker)
     card = contract.ModelCard(model, found[:16], story.starter, (FIT,), (story.skill,))
-    source = "planted accounts" if story.starter else "own training run"
+    source = "generated accounts" if story.starter else "own training run"
     origin = Weights(source, "Apache-2.0" if story.starter else "that of the data", "", story.starter)
     manifest = Manifest(model, origin, found, story.trained_on, story.held_out)
     return write_tower(ranker, model, card, manifest, folder, story.made_by)

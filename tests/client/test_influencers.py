@@ -184,7 +184,9 @@ def test_influencers_of_whom_too_little_is_known_are_said_where_few_are_found() 
 def test_a_ranker_of_generated_accounts_is_said() -> None:
     answer = ask(Said(THREE, tower=replace(TOWER, starter=True)))
     assert answer.starter == ("brand_tower",)
-    assert "trained on generated accounts" in answer.warnings[0]
+    assert answer.warnings[0].startswith(
+        "the ranker is a starter, learned from generated accounts: of others"
+    )
 
 
 def test_towers_that_do_not_belong_together_are_refused() -> None:

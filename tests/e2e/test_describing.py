@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from adlens import contract
 from adlens.cli import main
 from adlens.described import DescribedAccount, DescribedFolder
 from adlens.describing import PICTURES
+from adlens.galleries.records import AccountRecord
+from adlens.jobs import influencers as influencers_job
+from adlens.recruiting import Recruiter
+from adlens.transport import Connection, Endpoint
 from export.influencers.generated_accounts import write_accounts
 from server.launcher import Server
 
@@ -45,6 +50,29 @@ def test_accounts_of_one_category_are_described_alike(server: Server, source: Pa
     assert min(within) > max(across)
     again = describe(server, source, tmp_path / "out")
     assert "0 accounts described by 0 pictures, 7 were there" in again.stdout
+
+
+def test_the_starter_finds_who_was_planted_to_fit(server: Server, source: Path, tmp_path: Path) -> None:
+    """Among accounts that it has not seen, but that are generated likewise."""
+    describe(server, source, tmp_path / "out")
+    found = list(DescribedFolder(tmp_path / "out").read())
+    influencers = [each for each in found if not each.brand]
+    with Connection(Endpoint(server.url)) as connection:
+        recruiter = Recruiter(connection)
+        if not recruiter.card.starter:
+            pytest.skip("the ranker is of an own training run, which knows no generated accounts")
+        held = [each for each in recruiter.recruit(found) if isinstance(each, AccountRecord)]
+        for brand in (each for each in found if each.brand):
+            response = connection.infer(contract.BRAND_TOWER, influencers_job.probe())
+            row = influencers_job.read_schema(response).encode(brand.vectors, brand.id)
+            vector = connection.infer(contract.BRAND_TOWER, {contract.ACCOUNT: row[np.newaxis]}).outputs[
+                contract.ACCOUNT_VECTOR
+            ][0]
+            scores = {each.id: float(each.vector @ vector) for each in held}
+            own = [scores[each.id] for each in influencers if each.category == brand.category]
+            others = [scores[each.id] for each in influencers if each.category != brand.category]
+            assert len(own) == 2
+            assert min(own) > max(others)
 
 
 def likeness(one: DescribedAccount, other: DescribedAccount, among: list[DescribedAccount]) -> float:

@@ -95,10 +95,9 @@ def _recruit(
             raise InvalidConfiguration(f"{gallery.folder} is no gallery; name its folder with {held.option}")
         recruiter = Recruiter(server)
         if recruiter.card.starter:
-            said = (
-                f"{recruiter.card.model} was trained on generated accounts: who is found later does not fit"
-            )
-            click.echo(f"warning: {said}; to have that, train it first, and then build this anew", err=True)
+            said = f"{recruiter.card.model} is a starter, learned from generated accounts"
+            remedy = "that others are found who fit, train it first, and then build this anew"
+            click.echo(f"warning: {said}; so {remedy}", err=True)
         gallery.ensure(recruiter.name, recruiter.dimension)
         with gallery.locked():
             before = contents_before(held, recruiter.name, recruiter.dimension, keep=keep)

@@ -271,8 +271,9 @@ def _warnings(
 ) -> Iterator[str]:
     if tower.starter:
         yield (
-            "the ranker was trained on generated accounts: who it finds does not fit; train on past "
-            "campaigns by `python -m export.train_influencers --features FILE.npz`, then `make models`"
+            "the ranker is a starter, learned from generated accounts: of others, who it finds does not fit; "
+            "train on past campaigns by `python -m export.train_influencers --features FILE.npz`, then `make "
+            "models`"
         )
     elif tower.skill and not tower.skill[0]:
         yield "on brands it had not seen, the ranker was no better than chance; its scores mean little"

@@ -159,9 +159,11 @@ def test_a_ranker_that_is_too_large_to_travel_is_refused() -> None:
 
 
 def test_a_starter_reads_what_accounts_are_described_by() -> None:
-    """Blocks as wide as those of ``adlens.describing``, or no described account could be built."""
-    pairs = starter.wide_pairs()
-    widths = {"pictures": contract.POST_FEATURES_LENGTH, "words": 300}
-    for blocks in (pairs.brands, pairs.influencers):
-        assert {name: values.shape[1] for name, values in blocks.items()} == widths
-    assert {*pairs.shared} == {*widths}
+    """A block as wide as that of ``adlens.describing``, or no described account could be built."""
+    ranker, story = starter.load_ranker(starter.train_starter())
+    schema = Tower(ranker, "brand", story.made_by).schema
+    assert [(block.name, block.length, block.made_by) for block in schema.blocks] == [
+        ("pictures", contract.POST_FEATURES_LENGTH, "")
+    ]
+    assert story.starter
+    assert story.skill == 0
