@@ -20,13 +20,9 @@ class Heap:
         self._trim = ctypes.CDLL(None).malloc_trim
         self._next = 0.0
 
-    @property
-    def is_due(self) -> bool:
-        """Whether ``trim`` would give something back: it has not within the last second."""
-        return time.monotonic() >= self._next
-
     def trim(self) -> None:
-        """Give back what is free, if it is due."""
-        if self.is_due:
+        """Give back what is free, unless it was done within the last second."""
+        now = time.monotonic()
+        if now >= self._next:
             self._trim(0)
-            self._next = time.monotonic() + EVERY_S
+            self._next = now + EVERY_S

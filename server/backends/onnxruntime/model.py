@@ -75,18 +75,15 @@ class TritonPythonModel:
         self.batcher = Batcher(configuration, model)
         self.states = States(configuration)
         self.batches = configuration["max_batch_size"] > 0
-        self.heap, self.gives_back = Heap(), True
+        self.heap = Heap()
         rehearse(configuration, folder.parent, self._answers)
         self.heap.trim()
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request that somebody waits for, running them as one batch where the model batches."""
         with self.pulse.beating():
-            # An arena that shrinks at every run is taken anew, page by page, by the next.
-            self.gives_back = self.heap.is_due
             responses = self.absentees.answer_others(requests, self._answers)
-            if self.gives_back:
-                self.heap.trim()
+            self.heap.trim()
             return responses
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
@@ -104,8 +101,7 @@ class TritonPythonModel:
         inputs = [self._inputs(request) for request in requests]
         wanted = [list(request.requested_output_names()) for request in requests]
         names = list(dict.fromkeys([*(name for each in wanted for name in each), *self.states.outputs]))
-        options = self.run_options if self.gives_back else None
-        outputs = self.session.run(names, self.batcher.feed(inputs), options)
+        outputs = self.session.run(names, self.batcher.feed(inputs), self.run_options)
         parts = self.batcher.divide(dict(zip(names, outputs, strict=True)), inputs)
         return [
             self._answer(request, part, each)
