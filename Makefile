@@ -90,10 +90,10 @@ bench-influencers: models  ## ranking of 100,000 influencers for a brand beside 
 
 bench-embedding: models  ## 64 faces in one request beside the bare network on a batch of 64 chips
 	$(BIN)/python -m export.generated $(DEMO)/pictures
-	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model embed_dlib -- \
-		$(BIN)/python -m perf.embedding $(DEMO)/pictures --threads 1
-	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model embed_dlib -- \
-		$(BIN)/python -m perf.embedding $(DEMO)/pictures --threads 2
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --admin-token bench --model embed_dlib -- \
+		$(BIN)/python -m perf.embedding $(DEMO)/pictures --admin-token bench --threads 1
+	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --admin-token bench --model embed_dlib -- \
+		$(BIN)/python -m perf.embedding $(DEMO)/pictures --admin-token bench --threads 2
 
 bench-creative: models  ## all variants of a picture in one request beside the bare ResNet on as many squares
 	$(BIN)/python -m export.generated_creatives out/creatives

@@ -39,6 +39,7 @@ from PIL import Image, ImageOps
 
 from adlens import contract, pictures
 from adlens.transport import Connection, Endpoint
+from perf.analyzer import ADMIN_HEADER
 from perf.throughput import machine
 
 CHECKOUT: Final = Path(__file__).parent.parent
@@ -128,7 +129,9 @@ def take_apart(model: onnx.ModelProto, feed: Feed) -> tuple[onnx.ModelProto, Flo
     return network, values
 
 
-def measure(feed: Feed, embedder: str, url: str | None, rounds: int, threads: int) -> dict[str, Any]:
+def measure(
+    feed: Feed, embedder: str, url: str | None, admin_token: str, rounds: int, threads: int
+) -> dict[str, Any]:
     """Milliseconds of each way, and how they compare to the network alone, round by round.
 
     Raises:
@@ -153,7 +156,7 @@ def measure(feed: Feed, embedder: str, url: str | None, rounds: int, threads: in
         if url:
             connection = stack.enter_context(Connection(Endpoint(url)))
             ways["served"] = lambda: connection.infer(name, feed).outputs[contract.FACE_EMBEDDING]
-            computed = ComputeTime(stack.enter_context(triton.InferenceServerClient(url)), name)
+            computed = ComputeTime(stack.enter_context(triton.InferenceServerClient(url)), name, admin_token)
         took = _take_turns(ways, rounds, computed)
     ratios = {
         way: [a / b for a, b in zip(took[way], took["network"], strict=True)]
@@ -186,14 +189,15 @@ def side_by_side(
 class ComputeTime:
     """Tells the milliseconds that a server has computed for a model since it was last asked."""
 
-    def __init__(self, client: triton.InferenceServerClient, model: str) -> None:
+    def __init__(self, client: triton.InferenceServerClient, model: str, admin_token: str) -> None:
         self._client, self._model = client, model
+        self._headers = {ADMIN_HEADER: admin_token}
         self._before = 0.0
         self()
 
     def __call__(self) -> float:
         """The milliseconds, from Triton's statistics."""
-        (told,) = self._client.get_inference_statistics(self._model).model_stats
+        (told,) = self._client.get_inference_statistics(self._model, headers=self._headers).model_stats
         total = float(told.inference_stats.compute_infer.ns) / 1e6
         since, self._before = total - self._before, total
         return since
@@ -224,16 +228,17 @@ def _take_turns(
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "ADLENS_BENCH"})
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--url", envvar="ADLENS_URL", help="Measure this server, too.")
+@click.option("--admin-token", default="", help="The server's, for its statistics.")
 @click.option("--embedder", default=contract.EMBEDDER)
 @click.option("--rounds", type=click.IntRange(1), default=7)
 @click.option("--threads", type=click.IntRange(1), default=1, help="Of the two ways in this process.")
-def main(folder: Path, url: str | None, embedder: str, rounds: int, threads: int) -> None:
+def main(folder: Path, url: str | None, admin_token: str, embedder: str, rounds: int, threads: int) -> None:
     """Measure with faces of the first pictures in FOLDER and print the figures as JSON."""
     paths = list(pictures.find_pictures(folder))[:PICTURES]
     if len(paths) < PICTURES:
         raise click.UsageError(f"{folder}: {len(paths)} pictures, and {PICTURES} are needed")
     images = [pictures.open_upright(pictures.load(path)) for path in paths]
-    click.echo(json.dumps(measure(crowds(images), embedder, url, rounds, threads), indent=2))
+    click.echo(json.dumps(measure(crowds(images), embedder, url, admin_token, rounds, threads), indent=2))
 
 
 if __name__ == "__main__":
