@@ -107,10 +107,10 @@ bench-describing: models  ## describe_posts of pictures in a stream beside the b
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --model describe_posts -- \
 		$(BIN)/python -m perf.describing $(DEMO)/pictures
 
-bench-engagement: models analyzer  ## throughput of predict_engagement beside the bare ResNet in ONNX Runtime
+bench-engagement: models  ## throughput of predict_engagement beside the bare ResNet in ONNX Runtime; after make analyzer, with its load, too
 	$(BIN)/python -m export.engagement.planted out/posts --count 32
 	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 --admin-token bench --model predict_engagement -- \
-		$(BIN)/python -m perf.engagement out/posts/pictures --analyzer $(ANALYZER) --admin-token bench
+		$(BIN)/python -m perf.engagement out/posts/pictures $(addprefix --analyzer ,$(wildcard $(ANALYZER))) --admin-token bench
 
 analyzer: $(ANALYZER)  ## NVIDIA's load generator, for benchmarks alone, in out/tools
 

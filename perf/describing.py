@@ -5,8 +5,9 @@ Ways take turns over the same pictures, A B C D A B C D, so that a drifting mach
 * served: JPEG bytes over gRPC to a running server, from this process, a fixed number in flight, as
   ``adlens.describing`` sends the pictures of accounts;
 * network: the VGG16 of the served graph, cut out of it, in this process, on squares that are there already:
-  a one-thread session for each core, picture by picture;
-* wide: the same with one session on all cores, as the server has it;
+  a one-thread session for each core, picture by picture; the server has one session, and runs two pictures
+  of it side by side;
+* wide: the same with one session on all cores;
 * decode: the served DALI pipeline alone, a pipeline for each core.
 
 Decoding and the network share the cores: a server that cost nothing would reach what both take together.

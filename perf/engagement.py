@@ -11,7 +11,7 @@ Ways take turns over the same pictures, A B C D E F A B C D E F, so that a drift
 * in_process: that pipeline and the whole graph, for each core, picture by picture, and no server at all.
 
 Decoding and the network share the cores: a server that cost nothing would reach what both take together. So
-do callers: those in this process take some 1.0 ms of a core for each picture, perf_analyzer .6 ms.
+do callers, those in Python more than perf_analyzer.
 Not measured: large pictures, networks between client and server. Any failed request ends the run.
 """
 
