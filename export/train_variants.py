@@ -46,6 +46,8 @@ HELD_OUT: Final = 0.2
 """Share of the product models by which the judge is judged."""
 VALIDATION: Final = 0.15
 """Share of all by which the penalty is chosen; the head then learns from these as well."""
+STARTING: Final = 384
+"""Pictures from which the head learns first, where fine-tuning then goes on with all."""
 SEED: Final = 20
 
 
@@ -76,36 +78,55 @@ def train(
         torch.set_num_threads(threads)
     trunk, source = load_trunk(config.backbone, config.weights)
     trunk_digest = digest(trunk)
-    store = compute_features(trunk, config.variants, catalogue, cache_folder(), threads)
-    held_out, validation, fitting = (part[store.rows] for part in split(catalogue))
-    if not (held_out.any() and validation.any() and fitting.any()):
+    held_out, validation, fitting = split(catalogue)
+    chosen = _some(~held_out, STARTING) if epochs else np.arange(len(catalogue.paths))
+    store = compute_features(trunk, config.variants, catalogue.only(chosen), cache_folder(), threads)
+    seen = chosen[store.rows]
+    judged = held_out if epochs else held_out[seen]
+    if not (validation[seen].any() and fitting[seen].any() and judged.any()):
         raise DatasetError(
             f"{catalogue.folder}: {len(set(catalogue.groups))} products in {len(store)} readable pictures "
             "are too few to hold some out; give at least 3 sub-folders, one a product, or 3 pictures"
         )
     taught = CreativeNetwork(trunk, config.variants).eval()
-    head = classifier.fit(store, fitting, validation)
+    head = classifier.fit(store, fitting[seen], validation[seen])
     with torch.no_grad():
         taught.head.weight.copy_(head.weight)
         taught.head.bias.copy_(head.bias)
-    judgement = evaluate(head.logits(store, held_out), config.variants)
+    known, unseen = seen[~held_out[seen]], seen[held_out[seen]]
     if epochs:
-        known = [catalogue.paths[row] for row in store.rows[fitting | validation]]
-        unseen = [catalogue.paths[row] for row in store.rows[held_out]]
-        finetune.fine_tune(taught, known, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
+        known, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        paths = [catalogue.paths[row] for row in known]
+        finetune.fine_tune(taught, paths, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
+        taught.twice = True
         kinds = len(config.variants)
-        judgement = evaluate(judge(unseen, taught)[:, :kinds, :kinds], config.variants)
+        said = judge([catalogue.paths[row] for row in unseen], taught)[:, :kinds, :kinds]
+        readable = np.isfinite(said).all((1, 2))
+        said, unseen = said[readable], unseen[readable]
+    else:
+        said = head.logits(store, held_out[seen])
     told = JudgeStory(
         config.backbone,
         config.variants,
         config.weights,
         trunk_digest,
-        _trained_on(catalogue, store.rows, held_out, epochs),
+        _trained_on(catalogue, known, unseen, epochs),
         source.starter or generated,
-        {**judgement.to_json(), "penalty": head.penalty, "fine_tuned_epochs": epochs},
+        {
+            **evaluate(said, config.variants).to_json(),
+            "penalty": head.penalty,
+            "fine_tuned_epochs": epochs,
+        },
+        taught.twice,
     )
     save_judge(taught, bool(epochs), told, folder)
     return told
+
+
+def _some(chosen: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """At most so many of the chosen places, evenly spread over them."""
+    places = np.flatnonzero(chosen)
+    return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
 
 
 def split(catalogue: Catalogue) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -117,14 +138,13 @@ def split(catalogue: Catalogue) -> tuple[NDArray[np.bool_], NDArray[np.bool_], N
 
 
 def _trained_on(
-    catalogue: Catalogue, rows: NDArray[np.int64], held_out: NDArray[np.bool_], epochs: int
+    catalogue: Catalogue, known: NDArray[np.int64], unseen: NDArray[np.int64], epochs: int
 ) -> str:
-    groups = np.array(catalogue.groups)[rows]
-    known, unseen = groups[~held_out], groups[held_out]
+    products, others = (len({catalogue.groups[row] for row in rows}) for rows in (known, unseen))
     tuned = f", last layers fine-tuned for {epochs} epochs" if epochs else ""
     return (
-        f"{len(known)} pictures of {len(set(known))} products of {catalogue.name}, judged on {len(unseen)} "
-        f"of {len(set(unseen))} others{tuned}"
+        f"{len(known)} pictures of {products} products of {catalogue.name}, judged on {len(unseen)} of "
+        f"{others} others{tuned}"
     )
 
 

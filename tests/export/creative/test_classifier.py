@@ -19,6 +19,7 @@ from export.creative.classifier import Head
 from export.creative.config import CreativeConfig, read_config
 from export.creative.features import compute_features
 from export.creative.judging import evaluate, judge
+from export.creative.logits import compute_logits
 from export.creative.network import CreativeNetwork
 from export.creative.reading import Catalogue, find_catalogue
 from export.creative.story import load_judge, load_trunk, read_story, save_judge
@@ -258,6 +259,18 @@ def test_a_head_answers_for_the_chosen_pictures_alone(trained: Path, cache: Path
     chosen[[1, 8]] = True
     both, every = head.logits(store, chosen), head.logits(store, ~chosen | chosen)
     np.testing.assert_allclose(both, every[[1, 8]], rtol=1e-5)
+
+
+def test_logits_of_a_judge_that_looks_twice_are_those_after_both_looks(cache: Path, images: Path) -> None:
+    network = CreativeNetwork(load_trunk("resnet34", STARTER)[0], ("original", "rotate"), twice=True).eval()
+    weight = torch.randn(network.head.weight.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.head.weight.copy_(weight / network.trunk.wide**0.5)
+    some = find_catalogue(images).only(np.array([0, 3, 4]))
+    twice = judge(some.paths, network)[:, :2, :2]
+    np.testing.assert_allclose(compute_logits(network, some), twice, atol=1e-2)
+    network.twice = False
+    assert np.nanmax(np.abs(judge(some.paths, network)[:, :2, :2] - twice)) > 0.1
 
 
 def test_the_starter_tells_variants_of_generated_pictures_apart() -> None:
