@@ -21,6 +21,7 @@ from export.quantisation.integers import Feed, shown
 MAX_AUC_LOSS: Final = 0.005
 MIN_COSINE: Final = 0.99
 """Of the picture whose embedding has turned the most."""
+_DIGITS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Verdict:
     @property
     def largest_loss(self) -> float:
         """Of area under the curve, over all labels; 0 where none is judged."""
-        return max((before - after for before, after in self.areas.values()), default=0.0)
+        losses = (round(before - after, _DIGITS) for before, after in self.areas.values())
+        return max(losses, default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Figures by name."""
@@ -98,9 +100,9 @@ def compare(exam: Exam, original: Answers, other: Answers) -> Verdict:
         pairs = zip(judge(original.scores, exam.truth), judge(other.scores, exam.truth), strict=True)
         for name, (before, after) in zip(exam.names, pairs, strict=True):
             if not math.isnan(before.auc):
-                areas[name] = (round(before.auc, 5), round(after.auc, 5))
+                areas[name] = (round(before.auc, _DIGITS), round(after.auc, _DIGITS))
     cosines = cosine(original.embeddings, other.embeddings)
-    return Verdict(areas, round(float(cosines.min()), 5), round(float(cosines.mean()), 5))
+    return Verdict(areas, *(round(float(each), _DIGITS) for each in (cosines.min(), cosines.mean())))
 
 
 def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:

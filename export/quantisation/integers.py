@@ -9,7 +9,6 @@ models"; TensorRT developer guide, "Working with quantized types".)
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,8 +64,13 @@ FORMS: Final = (PROCESSOR, TENSORRT)
 class Quantiser:
     """Makes graphs in integers of one graph, all from one calibration."""
 
-    def __init__(self, graph: bytes, calibration: Sequence[Feed]) -> None:
-        """Take a serialised ``graph``, and the pictures by which ranges are measured, one or more.
+    def __init__(self, graph: bytes, calibration: Sequence[Feed], folder: Path) -> None:
+        """Prepare.
+
+        Args:
+            graph: serialised.
+            calibration: pictures by which ranges are measured, one or more.
+            folder: an empty one, for what lies between.
 
         Raises:
             TrunkError: the graph has no trunk.
@@ -74,16 +78,20 @@ class Quantiser:
         self.graph = graph
         self.trunk: Trunk = find_trunk(onnx.load_from_string(graph))
         self._calibration = calibration
-        self._folder = tempfile.TemporaryDirectory(prefix="adlens-int8-")
-        (Path(self._folder.name) / "original.onnx").write_bytes(graph)
+        self._folder = folder
+        self._original.write_bytes(graph)
+
+    @property
+    def _original(self) -> Path:
+        return self._folder / "original.onnx"
 
     def quantise(self, form: Form, nodes: Collection[str]) -> bytes:
         """The serialised graph, of which ``nodes`` compute in integers."""
-        folder = Path(self._folder.name)
+        written = self._folder / form.file
         with _quiet():
             quantize_static(
-                folder / "original.onnx",  # a model in memory would be changed
-                folder / form.file,
+                self._original,  # a model in memory would be changed
+                written,
                 _Reader(self._calibration),
                 op_types_to_quantize=list(form.operators),
                 per_channel=True,
@@ -91,9 +99,9 @@ class Quantiser:
                 weight_type=QuantType.QInt8,
                 nodes_to_quantize=list(nodes),
                 extra_options=dict(form.options),
-                calibration_cache_path=folder / "ranges.json",
+                calibration_cache_path=self._folder / "ranges.json",
             )
-        return (folder / form.file).read_bytes()
+        return written.read_bytes()
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -52,9 +53,10 @@ def quantise(model: str, repository: Path, own: Pictures, pictures: str) -> list
     folder = _folder(model, repository)
     graph = (folder / ORIGINAL).read_bytes()
     subject = SUBJECTS[model](graph, own)
-    quantiser = Quantiser(graph, subject.calibration)
     original = subject.exam.take(graph)
-    found = [search(quantiser, form, subject.exam, original) for form in FORMS]
+    with tempfile.TemporaryDirectory() as between:
+        quantiser = Quantiser(graph, subject.calibration, Path(between))
+        found = [search(quantiser, form, subject.exam, original) for form in FORMS]
     manifest = _read(folder)
     manifest[KEY] = {
         MADE_OF: _made_of(folder, pictures),
