@@ -222,8 +222,8 @@ RANK_INFLUENCERS: Final = "rank_influencers"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
 FAST_BACKBONE: Final = "dlib"
-"""The one that ``recommend_products_fast`` runs: its weights and heads are real in every checkout, and it takes
-the least time."""
+"""The one that ``recommend_products_fast`` runs: its weights and heads are real in every checkout, and it
+takes the least time."""
 
 GALLERY_MANIFEST: Final = "gallery.json"
 """In every version folder of a gallery, and of no other model."""
