@@ -202,3 +202,23 @@ def choose(models: Mapping[str, Model], names: Sequence[str]) -> dict[str, Model
             f"Build them with: make {' '.join(of_profiles or ['models'])}"
         )
     return chosen
+
+
+def constant(models: Mapping[str, Model]) -> frozenset[str]:
+    """Names of the ensembles that answer a request alike for as long as they are loaded.
+
+    Their steps run graphs that remember nothing, and none of these is a gallery, whose versions change while
+    it is served. What a Python model does is not known.
+    """
+    return frozenset(
+        name
+        for name, model in models.items()
+        if model.is_ensemble and all(_is_constant(step) for step in with_steps(models, [name]).values())
+    )
+
+
+def _is_constant(model: Model) -> bool:
+    if model.is_ensemble:
+        return True
+    is_known = model.backend in ("onnxruntime", "dali")
+    return is_known and not model.is_gallery and not model.configuration.HasField("sequence_batching")

@@ -1,4 +1,4 @@
-"""Which convolutions stay in floats: the fewest that let the gate hold, the most sensitive first."""
+"""Which convolutions stay in floats: the most sensitive, twice as many each time, until the gate holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from export.quantisation.gate import Answers, Exam, Verdict, compare, distance
 from export.quantisation.integers import Form, Quantiser
 
-SENSITIVITY_PICTURES: Final = 4
+SENSITIVITY_PICTURES: Final = 2
 """Of the exam, by which single layers are compared: an order is wanted, not a verdict."""
 
 
@@ -48,6 +48,8 @@ class Quantised:
 def search(quantiser: Quantiser, form: Form, exam: Exam, original: Answers) -> Quantised:
     """Put all into integers, and take out the most sensitive layers until the gate holds.
 
+    Twice as many each time, as a judgement takes long: some may stay out that need not.
+
     Args:
         quantiser: of the graph.
         form: wanted.
@@ -59,16 +61,18 @@ def search(quantiser: Quantiser, form: Form, exam: Exam, original: Answers) -> Q
     """
     convolutions = quantiser.trunk.convolutions
     sensitivity = dict[str, float]()
-    for count in range(len(convolutions)):
-        if count == 1:
-            sensitivity = _sensitivity(quantiser, form, exam)
+    count = 0
+    while count < len(convolutions):
         floating = tuple(sorted(sensitivity, key=sensitivity.__getitem__, reverse=True)[:count])
         graph = quantiser.quantise(form, [name for name in quantiser.trunk.nodes if name not in floating])
         verdict = compare(exam, original, exam.take(graph))
         if verdict.holds:
             return Quantised(form, graph, verdict, len(convolutions), floating, sensitivity)
+        sensitivity = sensitivity or _sensitivity(quantiser, form, exam)
+        count = 2 * count or 1
     raise GateError(
-        f"{form.file}: the gate does not hold with one layer of {len(convolutions)} in integers; "
+        f"{form.file}: the gate does not hold, even with {len(floating)} of {len(convolutions)} convolutions "
+        "in floats; "
         "the pictures may be too few or unlike those that it was calibrated on"
     )
 

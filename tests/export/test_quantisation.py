@@ -113,7 +113,7 @@ def test_a_gate_that_never_holds_is_told(tmp_path: Path) -> None:
     graph, judges = chain(random), exam(random, count=2)
     turned = judges.take(graph)
     turned = Answers(-turned.embeddings, turned.scores)
-    with pytest.raises(GateError, match="does not hold with one layer of 3"):
+    with pytest.raises(GateError, match="does not hold, even with 2 of 3"):
         search(Quantiser(graph, judges.feeds, tmp_path), PROCESSOR, judges, turned)
 
 
