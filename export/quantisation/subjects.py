@@ -32,7 +32,7 @@ from export.weights import cache_folder, sha256
 
 CALIBRATION: Final = 32
 """Faces by which ranges are measured."""
-HELD_OUT: Final = 64
+HELD_OUT: Final = 128
 """Generated faces by which a graph is judged; of others all that are held out."""
 CALIBRATION_PRODUCTS: Final = 8
 HELD_OUT_PRODUCTS: Final = 16
