@@ -8,6 +8,7 @@ answers have moved.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -63,14 +64,20 @@ def main(
     pictures = repr((data, labels_file, images, names, products))
     try:
         faces = None if data == "generated" else read_pictures(data, labels_file, images, names)
-        for model in models or SUBJECTS:
+    except DatasetError as error:
+        raise click.ClickException(str(error)) from error
+    failures = 0
+    for model in models or SUBJECTS:
+        try:
             if not force and is_quantised(model, repository, pictures):
                 click.echo(f"{model}: up to date", err=True)
                 continue
             for found in quantise(model, repository, Pictures(faces, products), pictures):
                 click.echo(_summary(model, found), err=True)
-    except (DatasetError, GateError, NotBuiltError, TrunkError) as error:
-        raise click.ClickException(str(error)) from error
+        except (DatasetError, GateError, NotBuiltError, TrunkError) as error:
+            click.echo(f"error: {error}", err=True)
+            failures += 1
+    sys.exit(1 if failures else 0)
 
 
 def _summary(model: str, found: Quantised) -> str:

@@ -11,29 +11,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import onnx
-import torch
+from numpy.typing import NDArray
 
 from adlens import contract
-from adlens.jobs.faces import main_face
 from export import datasets, generated, generated_creatives
 from export.creative.reading import find_catalogue
 from export.datasets import LabelledPictures
 from export.faces import decode
 from export.graph import open_session
-from export.networks import mtcnn
 from export.quantisation.gate import Exam
 from export.quantisation.integers import Feed
 from export.quantisation.trunk import wide_features
+from export.train_attributes import cached_boxes
 from export.weights import cache_folder, sha256
 
+Item = TypeVar("Item")
 CALIBRATION: Final = 32
 """Faces by which ranges are measured."""
 HELD_OUT: Final = 128
-"""Generated faces by which a graph is judged; of others all that are held out."""
+"""Generated faces by which a graph is judged."""
+MOST_JUDGED: Final = 512
+"""Of those that are held out, as all their canvases are in memory."""
 CALIBRATION_PRODUCTS: Final = 8
 HELD_OUT_PRODUCTS: Final = 16
 """Fewer, as each is seen in all its variants."""
@@ -67,6 +69,7 @@ def of_faces(graph: bytes, own: Pictures) -> Subject:
 
     Raises:
         DatasetError: no face is found for one of the parts.
+        TrunkError: the heads read no wide features.
     """
     pictures = own.faces
     if pictures is None:
@@ -75,16 +78,24 @@ def of_faces(graph: bytes, own: Pictures) -> Subject:
         held_out = np.arange(len(pictures)) >= CALIBRATION
     else:
         held_out = datasets.name_shares(pictures) < datasets.HELD_OUT
-    calibration, _ = _faces(_some(pictures.subset(~held_out).paths, CALIBRATION))
-    judged = pictures.subset(held_out)
-    feeds, rows = _faces(judged.paths)
-    if not (calibration and feeds):
+    boxes = cached_boxes(pictures).numpy()
+    seen = ~np.isnan(boxes[:, 0])
+    rows = np.array(_some(np.flatnonzero(seen & held_out).tolist(), MOST_JUDGED), np.int64)
+    known = _some(np.flatnonzero(seen & ~held_out).tolist(), CALIBRATION)
+    if not (len(rows) and known):
         raise datasets.DatasetError(f"{pictures.name}: no face to calibrate on, or none to judge by")
+    calibration, feeds = (
+        [_face(pixels, boxes[row]) for row, pixels in zip(chosen, _canvases(pictures, chosen), strict=True)]
+        for chosen in (known, rows.tolist())
+    )
     features = wide_features(onnx.load_from_string(graph))
-    names = [name for name in _labels(graph, feeds[0]) if name in pictures.names]
-    columns = [pictures.names.index(name) for name in names]
-    truth = judged.labels[rows][:, columns]
-    exam = Exam(feeds, features, contract.PROBABILITIES, tuple(names), truth)
+    names = _labels(graph, feeds[0])
+    # A label that the pictures do not tell of is not judged.
+    truth = np.full((len(rows), len(names)), datasets.UNKNOWN, np.float32)
+    for column, name in enumerate(names):
+        if name in pictures.names:
+            truth[:, column] = pictures.labels[rows, pictures.names.index(name)]
+    exam = Exam(feeds, features, contract.PROBABILITIES, names, truth)
     return Subject(
         calibration, exam, f"{pictures.name}, {len(calibration)} faces, judged on {len(feeds)} others"
     )
@@ -141,10 +152,10 @@ def _products(paths: Sequence[Path], graph: bytes) -> Iterator[Feed]:
             yield {name: values for name, values in feed.items() if name in taken}
 
 
-def _some(paths: Sequence[Path], most: int) -> list[Path]:
-    """At most ``most``, from all over ``paths``, whose order may mean something."""
-    rows = np.linspace(0, len(paths) - 1, min(most, len(paths))).astype(np.int64)
-    return [paths[row] for row in rows]
+def _some(found: Sequence[Item], most: int) -> list[Item]:
+    """At most ``most``, from all over ``found``, whose order may mean something."""
+    rows = np.linspace(0, len(found) - 1, min(most, len(found))).astype(np.int64)
+    return [found[row] for row in rows]
 
 
 def _labels(graph: bytes, feed: Feed) -> tuple[str, ...]:
@@ -153,29 +164,21 @@ def _labels(graph: bytes, feed: Feed) -> tuple[str, ...]:
     return contract.ModelCard.from_bytes(card[0].tobytes()).labels
 
 
-def _faces(paths: Sequence[Path]) -> tuple[list[Feed], list[int]]:
-    """Inputs of an attribute model for the main face of each picture, and which pictures have one."""
-    detector = mtcnn.load_mtcnn()
-    feeds, rows, row = list[Feed](), list[int](), 0
-    for pixels, sizes in decode(paths):
-        with torch.no_grad():
-            found, _, _, counts = detector(pixels)[:4]
-        for picture, size in enumerate(sizes):
-            height, width = size * contract.letterbox_scale(*map(int, size))
-            faces = found[picture, : min(int(counts[picture]), contract.MAX_FACES)].numpy()
-            if len(faces):
-                boxes = np.zeros((1, contract.MAX_FACES, 4), np.float32)
-                boxes[0, 0] = faces[main_face(faces, height, width)]
-                feeds.append(
-                    {
-                        contract.PIXELS: pixels[picture : picture + 1].numpy(),
-                        contract.BOXES: boxes,
-                        contract.FACE_COUNT: np.ones((1, 1), np.int32),
-                    }
-                )
-                rows.append(row + picture)
-        row += len(pixels)
-    return feeds, rows
+def _canvases(pictures: LabelledPictures, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """PIXELS of the pictures in ``rows``, uint8 [1, S, S, 3] each."""
+    for pixels, _ in decode([pictures.paths[row] for row in rows]):
+        yield from pixels.numpy()[:, np.newaxis]
+
+
+def _face(pixels: NDArray[np.uint8], box: NDArray[np.float32]) -> Feed:
+    """Inputs of an attribute model for one face of one picture."""
+    boxes = np.zeros((1, contract.MAX_FACES, 4), np.float32)
+    boxes[0, 0] = box
+    return {
+        contract.PIXELS: pixels,
+        contract.BOXES: boxes,
+        contract.FACE_COUNT: np.ones((1, 1), np.int32),
+    }
 
 
 SUBJECTS: Final[Mapping[str, Callable[[bytes, Pictures], Subject]]] = {

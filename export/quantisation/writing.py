@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from export.graph import replace_file
 from export.quantisation.integers import FORMS, Quantiser
-from export.quantisation.search import Quantised, search
+from export.quantisation.search import GateError, Quantised, search
 from export.quantisation.subjects import SUBJECTS, Pictures
 from export.weights import sha256
 
@@ -35,8 +35,8 @@ def is_quantised(model: str, repository: Path, pictures: str) -> bool:
     return made_of == _made_of(folder, pictures) and all((folder / form.file).exists() for form in FORMS)
 
 
-def quantise(model: str, repository: Path, own: Pictures, pictures: str) -> list[Quantised]:
-    """Write all forms of a model beside its original, each of which has passed the gate.
+def quantise(model: str, repository: Path, own: Pictures, pictures: str) -> Iterator[Quantised]:
+    """Write all forms of a model beside its original that pass the gate, and give them.
 
     Args:
         model: of ``SUBJECTS``.
@@ -46,7 +46,7 @@ def quantise(model: str, repository: Path, own: Pictures, pictures: str) -> list
 
     Raises:
         DatasetError: the pictures do not do.
-        GateError: a form does not pass.
+        GateError: a form does not pass; those that do are written all the same.
         NotBuiltError: there is no original.
         TrunkError: there is nothing in it to quantise.
     """
@@ -54,19 +54,23 @@ def quantise(model: str, repository: Path, own: Pictures, pictures: str) -> list
     graph = (folder / ORIGINAL).read_bytes()
     subject = SUBJECTS[model](graph, own)
     original = subject.exam.take(graph)
+    told: dict[str, Any] = {MADE_OF: _made_of(folder, pictures), "pictures": subject.pictures}
+    failures = list[str]()
     with tempfile.TemporaryDirectory() as between:
         quantiser = Quantiser(graph, subject.calibration, Path(between))
-        found = [search(quantiser, form, subject.exam, original) for form in FORMS]
-    manifest = _read(folder)
-    manifest[KEY] = {
-        MADE_OF: _made_of(folder, pictures),
-        "pictures": subject.pictures,
-        **{each.form.file: each.to_json() for each in found},
-    }
-    for each in found:
-        replace_file(folder / each.form.file, each.graph)
-    replace_file(folder / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n")
-    return found
+        for form in FORMS:
+            (folder / form.file).unlink(missing_ok=True)
+            try:
+                found = search(quantiser, form, subject.exam, original)
+            except GateError as error:
+                failures.append(f"{model}: {error}")
+                continue
+            told[form.file] = found.to_json()
+            replace_file(folder / form.file, found.graph)
+            replace_file(folder / "manifest.json", _written({**_read(folder), KEY: told}))
+            yield found
+    if failures:
+        raise GateError("; ".join(failures))
 
 
 def _folder(model: str, repository: Path) -> Path:
@@ -79,6 +83,10 @@ def _folder(model: str, repository: Path) -> Path:
 def _read(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
+
+
+def _written(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=2).encode() + b"\n"
 
 
 def _made_of(folder: Path, pictures: str) -> str:
