@@ -7,11 +7,11 @@ DEMO := out/demo
 TOOLS := out/tools
 ANALYZER := $(TOOLS)/bin/perf_analyzer
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models models-int8 install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(INSTALLED)  ## virtual environment with the exact versions of requirements.lock
 
@@ -23,6 +23,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 models: $(INSTALLED)  ## export what is missing or out of date into model_repository/
 	$(BIN)/python -m export
+
+models-int8: models  ## trunks in 8-bit integers beside the models, for python -m server --profile int8
+	$(BIN)/python -m export.quantisation
 
 demo: models  ## products, ads, the version of a picture that converts best, the picture to post and the influencers to ask, by a real Triton
 	$(BIN)/python -m export.generated $(DEMO)/pictures

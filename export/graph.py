@@ -127,8 +127,8 @@ def write_graph(
         )
     written = replace(manifest, parity=parity, tolerance=tolerance, tools={**_tools(), **manifest.tools})
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "model.onnx", graph)
-    _replace(folder / "manifest.json", json.dumps(asdict(written), indent=2).encode() + b"\n")
+    replace_file(folder / "model.onnx", graph)
+    replace_file(folder / "manifest.json", json.dumps(asdict(written), indent=2).encode() + b"\n")
     return written
 
 
@@ -197,7 +197,7 @@ def _tools() -> dict[str, str]:
     }
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write so that a reader sees the old file or the new one, never half of it."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)

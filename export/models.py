@@ -45,6 +45,8 @@ from export.weights import STARTER, WeightsError, cache_folder, load_backbone, s
 
 REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
 BUILT_FROM: Final = "built_from"
+DERIVED: Final = "model.int8*.onnx"
+"""Beside a model, what ``export.quantisation`` has made of it, and is none of another's."""
 DETECTOR_SIGNATURE: Final = Signature(
     (contract.PIXELS,),
     (contract.BOXES, contract.FACE_SCORES, contract.LANDMARKS, contract.FACE_COUNT, contract.CARD),
@@ -395,5 +397,7 @@ def build(model: str, weights: str | None, repository: Path) -> Manifest:
     """
     folder = repository / model / "1"
     manifest = BUILDERS[model](weights, folder, _generated_pictures().paths[: contract.MAX_BATCH])
+    for former in folder.glob(DERIVED):
+        former.unlink()
     (folder / BUILT_FROM).write_text(fingerprint(model, weights))
     return manifest

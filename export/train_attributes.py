@@ -69,7 +69,7 @@ def train(
         WeightsError: the weights cannot be had.
     """
     backbone, source = load_backbone(backbone_name, weights)
-    boxes = _cached_boxes(pictures)
+    boxes = cached_boxes(pictures)
     seen = ~torch.isnan(boxes[:, 0]).numpy()
     if not seen.any():
         raise datasets.DatasetError(f"{pictures.name}: no face in any of its {len(pictures)} pictures")
@@ -114,7 +114,7 @@ def _parts(
     return np.flatnonzero(held_out), np.flatnonzero(validation), np.flatnonzero(~held_out & ~validation)
 
 
-def _cached_boxes(pictures: LabelledPictures) -> Tensor:
+def cached_boxes(pictures: LabelledPictures) -> Tensor:
     """Main faces, kept in the cache folder for these pictures and this detector."""
     detector = mtcnn.load_mtcnn()
     code = [sha256(Path(str(module.__file__))) for module in (mtcnn, mtcnn_networks, ops)]

@@ -74,6 +74,12 @@ PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=DoorOptions.max_in_flight,
     help="Inferences at once; more are refused.",
 )
+@click.option(
+    "--response-cache-bytes",
+    type=click.IntRange(min=0),
+    default=DoorOptions.response_cache_bytes,
+    help="Of answers to keep for pictures that come again; of what reads no gallery. 0 keeps none.",
+)
 @click.option("--tls-certificate", type=PEM, help="Speak TLS only, as who this PEM file says.")
 @click.option("--tls-key", type=PEM, help="Its key.")
 @click.option("--tls-clients", type=PEM, help="Let in only whom these authorities have certified.")
@@ -97,6 +103,7 @@ def main(
     model_control: bool,
     admin_token: str | None,
     max_in_flight: int,
+    response_cache_bytes: int,
     tls_certificate: Path | None,
     tls_key: Path | None,
     tls_clients: Path | None,
@@ -110,6 +117,10 @@ def main(
     """
     if command and shutil.which(command[0]) is None:
         raise click.UsageError(f"COMMAND '{command[0]}' is no program that can be found and run")
+    if response_cache_bytes and model_control:
+        raise click.UsageError(
+            "--response-cache-bytes and --model-control exclude each other: answers would outlive models"
+        )
     options = ServerOptions(
         host=host,
         metrics_port=metrics_port,
@@ -127,6 +138,7 @@ def main(
             admin_token=admin_token,
             model_control=model_control,
             tls=_tls(tls_certificate, tls_key, tls_clients),
+            response_cache_bytes=response_cache_bytes,
         )
     except AddressError as error:
         _fail(error)

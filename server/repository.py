@@ -40,6 +40,11 @@ class Model:
         return self.file or self.folder
 
     @property
+    def profile(self) -> str | None:
+        """The profile that its configuration is of; None where that is ``config.pbtxt``, or none."""
+        return self.file.stem if self.file and self.file.parent.name == "configs" else None
+
+    @property
     def backend(self) -> str:
         """Name of its backend; ``ensemble`` for an ensemble, empty where Triton has to find out."""
         if self.is_ensemble:
@@ -190,8 +195,30 @@ def choose(models: Mapping[str, Model], names: Sequence[str]) -> dict[str, Model
     missing = [model for model in chosen.values() if not model.is_built]
     if missing:
         listed = ", ".join(model.name for model in missing)
+        file = (*missing[0].wanted_files, "model.onnx")[0]
+        of_profiles = sorted({f"models-{model.profile}" for model in missing if model.profile})
         raise MissingModelError(
-            f"not built: {listed} (no weights such as {missing[0].folder / '1' / 'model.onnx'}). "
-            "Build them with: make models"
+            f"not built: {listed} (no weights such as {missing[0].folder / '1' / file}). "
+            f"Build them with: make {' '.join(of_profiles or ['models'])}"
         )
     return chosen
+
+
+def constant(models: Mapping[str, Model]) -> frozenset[str]:
+    """Names of the ensembles that answer a request alike for as long as they are loaded.
+
+    Their steps run graphs that remember nothing, and none of these is a gallery, whose versions change while
+    it is served. What a Python model does is not known.
+    """
+    return frozenset(
+        name
+        for name, model in models.items()
+        if model.is_ensemble and all(_is_constant(step) for step in with_steps(models, [name]).values())
+    )
+
+
+def _is_constant(model: Model) -> bool:
+    if model.is_ensemble:
+        return True
+    is_known = model.backend in ("onnxruntime", "dali")
+    return is_known and not model.is_gallery and not model.configuration.HasField("sequence_batching")

@@ -15,6 +15,7 @@ from server import leftovers
 from server.door import Door, DoorOptions
 from server.errors import ServerError, TritonFailedError
 from server.launcher import Server, ServerOptions
+from server.repository import constant
 from server.vitals import STALL_S, Stillness
 
 WATCH_INTERVAL_S = 0.25
@@ -89,7 +90,7 @@ class Supervisor:
             self._heal(error)
 
     def _open(self) -> None:
-        self.door.open_to(self.server.url)
+        self.door.open_to(self.server.url, constant(self.server.models))
         self.door.set_serving(True)
         self._opened = self._heard = time.monotonic()
 

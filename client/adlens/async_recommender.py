@@ -32,7 +32,7 @@ from adlens.front import (
     refusals,
 )
 from adlens.influencers import InfluencerAnswer
-from adlens.jobs import creatives, engagement, faces, influencers, offers, personal_ads
+from adlens.jobs import creatives, engagement, faces, influencers, offers, personal_ads, products
 from adlens.jobs.conversation import Answer, Conversation
 from adlens.jobs.engagement import Candidate, Contexts
 from adlens.jobs.users import UserTally
@@ -49,18 +49,19 @@ class AsyncRecommender(Front):
     def _open(self) -> None:
         self._connection = AsyncConnection(self.endpoint)
 
-    async def recommend_products(self, image: ImageLike) -> PictureAnswer:
+    async def recommend_products(self, image: ImageLike, *, fast: bool = False) -> PictureAnswer:
         """See ``Recommender.recommend_products``. The picture is read on a thread."""
         picture = await asyncio.to_thread(pictures.load, image)
         with refusals(picture):
-            response = await self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
+            response = await self._connection.infer(products.model(fast), faces.request(picture))
         return self._read(response, picture)
 
     def recommend_many(
-        self, images: Iterable[ImageLike], *, workers: int = DEFAULT_WORKERS
+        self, images: Iterable[ImageLike], *, workers: int = DEFAULT_WORKERS, fast: bool = False
     ) -> AsyncIterator[PictureAnswer | Failure]:
         """See ``Recommender.recommend_many``."""
-        return ask_many_async(self.recommend_products, images, workers, self.endpoint.timeout_s)
+        ask = partial(self.recommend_products, fast=fast)
+        return ask_many_async(ask, images, workers, self.endpoint.timeout_s)
 
     async def recommend_for_user(
         self,
@@ -68,11 +69,12 @@ class AsyncRecommender(Front):
         *,
         workers: int = DEFAULT_WORKERS,
         on_answer: OnAnswer | None = None,
+        fast: bool = False,
     ) -> UserAnswer:
         """See ``Recommender.recommend_for_user``."""
         tally = UserTally(os.fspath(folder), self.catalogue)
         files = await asyncio.to_thread(pictures_of, folder)
-        async for answer in self.recommend_many(files, workers=workers):
+        async for answer in self.recommend_many(files, workers=workers, fast=fast):
             tally.add(answer)
             if on_answer:
                 on_answer(answer)

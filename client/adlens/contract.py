@@ -203,6 +203,7 @@ CARD: Final = "CARD"
 DECODE: Final = "decode"
 DETECT_FACES: Final = "detect_faces"
 RECOMMEND_PRODUCTS: Final = "recommend_products"
+RECOMMEND_PRODUCTS_FAST: Final = "recommend_products_fast"
 UPLIFT_OFFER: Final = "uplift_offer"
 VARY_CREATIVE: Final = "vary_creative"
 ALTERNATES: Final = "alternates"
@@ -220,6 +221,9 @@ INFLUENCERS: Final = "influencers"
 RANK_INFLUENCERS: Final = "rank_influencers"
 BACKBONES: Final = ("dlib", "vgg16", "resnet50")
 """Backbones of job 1, in the order in which ``recommend_products`` runs them."""
+FAST_BACKBONE: Final = "dlib"
+"""The one that ``recommend_products_fast`` runs: its weights and heads are real in every checkout, and it
+takes the least time."""
 
 GALLERY_MANIFEST: Final = "gallery.json"
 """In every version folder of a gallery, and of no other model."""
@@ -413,6 +417,17 @@ def match_faces_signature(embedder: str, dimension: int) -> Signature:
     )
 
 
+def _products_signature(*backbones: str) -> Signature:
+    """Of an ensemble that judges faces by ``backbones``."""
+    cards = (DETECT_FACES, *map(attributes_model, backbones))
+    return Signature(
+        _some(IMAGE),
+        _some(PICTURE_SIZE, *_FACES)
+        | {probabilities_output(backbone): TENSORS[PROBABILITIES] for backbone in backbones}
+        | {card_output(model): TENSORS[CARD] for model in cards},
+    )
+
+
 _RANKING: Final = (
     INFLUENCER_SCORES, INFLUENCER_IDS, INFLUENCER_NUMBERS, INFLUENCER_VECTORS, INFLUENCER_COUNT,
 )  # fmt: skip
@@ -420,12 +435,8 @@ MODELS: Final = {
     DECODE: Signature(_some(IMAGE), _some(PIXELS, PICTURE_SIZE)),
     DETECT_FACES: Signature(_some(PIXELS), _some(*_FACES, CARD)),
     **dict.fromkeys(_ATTRIBUTES, Signature(_some(PIXELS, BOXES, FACE_COUNT), _some(PROBABILITIES, CARD))),
-    RECOMMEND_PRODUCTS: Signature(
-        _some(IMAGE),
-        _some(PICTURE_SIZE, *_FACES)
-        | {probabilities_output(backbone): TENSORS[PROBABILITIES] for backbone in BACKBONES}
-        | {card_output(model): TENSORS[CARD] for model in (DETECT_FACES, *_ATTRIBUTES)},
-    ),
+    RECOMMEND_PRODUCTS: _products_signature(*BACKBONES),
+    RECOMMEND_PRODUCTS_FAST: _products_signature(FAST_BACKBONE),
     embed_model(EMBEDDER): embedding_signature(EMBEDDERS[EMBEDDER]),
     gallery_model(EMBEDDER): gallery_signature(EMBEDDERS[EMBEDDER]),
     match_faces_model(EMBEDDER): match_faces_signature(EMBEDDER, EMBEDDERS[EMBEDDER]),

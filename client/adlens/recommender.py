@@ -34,7 +34,7 @@ from adlens.front import (
 )
 from adlens.front import DEFAULT_WORKERS as DEFAULT_WORKERS
 from adlens.influencers import InfluencerAnswer
-from adlens.jobs import creatives, engagement, faces, influencers, offers, personal_ads
+from adlens.jobs import creatives, engagement, faces, influencers, offers, personal_ads, products
 from adlens.jobs.conversation import Answer, Conversation
 from adlens.jobs.engagement import Candidate, Contexts
 from adlens.jobs.users import UserTally
@@ -51,25 +51,26 @@ class Recommender(Front):
     def _open(self) -> None:
         self._connection = Connection(self.endpoint)
 
-    def recommend_products(self, image: ImageLike) -> PictureAnswer:
+    def recommend_products(self, image: ImageLike, *, fast: bool = False) -> PictureAnswer:
         """Recommend a product from one picture.
 
         Args:
             image: a path, the bytes of a picture file, an array (HWC uint8 RGB or HW uint8 grey) or
                 a PIL image.
+            fast: have faces judged by one network alone, ``contract.FAST_BACKBONE``.
 
         Raises:
             BadImage: the picture cannot be read, or is over a limit (``TooLarge``).
             ServerError: no answer from the server, after retries.
-            UnknownModel: the server does not serve ``recommend_products``.
+            UnknownModel: the server does not serve ``recommend_products``, or the fast one.
         """
         picture = pictures.load(image)
         with refusals(picture):
-            response = self._connection.infer(contract.RECOMMEND_PRODUCTS, faces.request(picture))
+            response = self._connection.infer(products.model(fast), faces.request(picture))
         return self._read(response, picture)
 
     def recommend_many(
-        self, images: Iterable[ImageLike], *, workers: int = DEFAULT_WORKERS
+        self, images: Iterable[ImageLike], *, workers: int = DEFAULT_WORKERS, fast: bool = False
     ) -> Iterator[PictureAnswer | Failure]:
         """Recommend from any number of pictures, ``workers`` at a time; answers come in input order.
 
@@ -80,7 +81,8 @@ class Recommender(Front):
         Raises:
             InvalidConfiguration: ``workers`` is below 1.
         """
-        return ask_many(self.recommend_products, images, workers, self.endpoint.timeout_s)
+        ask = partial(self.recommend_products, fast=fast)
+        return ask_many(ask, images, workers, self.endpoint.timeout_s)
 
     def recommend_for_user(
         self,
@@ -88,6 +90,7 @@ class Recommender(Front):
         *,
         workers: int = DEFAULT_WORKERS,
         on_answer: OnAnswer | None = None,
+        fast: bool = False,
     ) -> UserAnswer:
         """Recommend a product from the pictures that lie in one user's folder, however many.
 
@@ -95,13 +98,14 @@ class Recommender(Front):
             folder: its picture files are read, those of folders below are not.
             workers: pictures in flight.
             on_answer: called with the answer or failure of each picture, by name, as they come in.
+            fast: see ``recommend_products``.
 
         Raises:
             NoPictures: the folder cannot be listed, or holds no picture file.
             InvalidConfiguration: ``workers`` is below 1.
         """
         tally = UserTally(os.fspath(folder), self.catalogue)
-        for answer in self.recommend_many(pictures_of(folder), workers=workers):
+        for answer in self.recommend_many(pictures_of(folder), workers=workers, fast=fast):
             tally.add(answer)
             if on_answer:
                 on_answer(answer)

@@ -10,6 +10,7 @@ what is missing, and tells these apart by ``adlens.contract.Reason``.
 | ``options`` | where it is, and whom it lets in |
 | ``guard`` | lets calls in, has them wait, refuses them |
 | ``triton`` | passes them on, and reads Triton's failures |
+| ``cache`` | answers to requests that came before, where that is wanted |
 | ``refusals`` | what callers are told that get no answer |
 | ``flaws`` | knows requests that harm others |
 | ``quarantine`` | finds requests that kill |

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
@@ -55,13 +55,20 @@ class Door:
         self._thread.start()
         self._started.result()
 
-    def open_to(self, upstream: str) -> None:
+    @property
+    def cache_hits(self) -> tuple[int, int]:
+        """Requests answered from the cache, and those that could have been."""
+        cache = self._guard.cache
+        return cache.hits, cache.hits + cache.misses
+
+    def open_to(self, upstream: str, constant: Collection[str] = ()) -> None:
         """Have Triton at ``upstream`` answer from now on; calls that an earlier one still has, fail.
 
         Args:
             upstream: ``host:port``, or ``unix:PATH``.
+            constant: models that always answer alike, whose answers the cache may keep.
         """
-        self._do(self._guard.open_to(upstream))
+        self._do(self._guard.open_to(upstream, constant))
 
     def hold(self, *, died: bool = False) -> None:
         """Have new calls wait, up to ``guard.HOLD_S`` seconds, until ``open_to``.

@@ -55,6 +55,7 @@ class DoorOptions:
             does.
         model_control: whether it opens the loading and unloading of models, too.
         tls: encrypts; None for plain text.
+        response_cache_bytes: of answers that are kept, and given again; 0 keeps none.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +65,7 @@ class DoorOptions:
     admin_token: str | None = None
     model_control: bool = False
     tls: DoorTls | None = None
+    response_cache_bytes: int = 0
 
     def address(self, port: int) -> str:
         """``host:port`` as gRPC takes it."""

@@ -40,6 +40,12 @@ def test_a_picture_gives_one_json_object(triton: FakeTriton, paint: Paint) -> No
     assert list(row["faces"][0]["attributes"]) == ["hat", "beard", "eyewear"]
 
 
+def test_with_fast_one_backbone_judges(triton: FakeTriton, album: Album) -> None:
+    rows = objects(run(triton, "products", album("anna", "hat"), "--json", "--fast"))
+    assert [list(face["backbones"]) for face in rows[0]["faces"]] == [["dlib"]]
+    assert rows[1]["product"] == "hat"
+
+
 def test_a_folder_gives_an_object_a_picture_and_one_of_the_user(triton: FakeTriton, album: Album) -> None:
     folder = album("anna", "hat", "nobody")
     rows = objects(run(triton, "products", folder, "--json"))

@@ -23,6 +23,11 @@ LEAVES = {
         contract.DETECT_FACES,
         *map(contract.attributes_model, contract.BACKBONES),
     ],
+    contract.RECOMMEND_PRODUCTS_FAST: [
+        contract.DECODE,
+        contract.DETECT_FACES,
+        contract.attributes_model(contract.FAST_BACKBONE),
+    ],
     contract.match_faces_model(contract.EMBEDDER): [
         contract.DECODE,
         contract.DETECT_FACES,

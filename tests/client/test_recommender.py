@@ -59,6 +59,22 @@ async def test_asyncio_has_the_same_methods_and_answers(triton: FakeTriton, pain
             assert list(parameters) == list(inspect.signature(method).parameters), name
 
 
+async def test_fast_has_faces_judged_by_one_backbone(triton: FakeTriton, paint: Paint) -> None:
+    path = paint("anna/1.jpg", "hat")
+    with Recommender(triton.url) as front:
+        answers = [front.recommend_products(path, fast=True), *front.recommend_many([path], fast=True)]
+        front.recommend_for_user(path.parent, on_answer=answers.append, fast=True)
+    async with AsyncRecommender(triton.url) as other:
+        answers.append(await other.recommend_products(path, fast=True))
+        answers += [answer async for answer in other.recommend_many([path], fast=True)]
+        await other.recommend_for_user(path.parent, on_answer=answers.append, fast=True)
+    assert len(answers) == 6
+    for answer in answers:
+        assert isinstance(answer, PictureAnswer)
+        assert answer.product == "hat"
+        assert list(answer.faces[0].backbones) == [contract.FAST_BACKBONE]
+
+
 async def test_asyncio_stops_when_the_server_goes(triton: FakeTriton, paint: Paint) -> None:
     triton.die_after = 3
     async with AsyncRecommender(triton.url, retries=0) as front:

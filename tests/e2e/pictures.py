@@ -85,13 +85,16 @@ def backbone_outputs(backbone: str) -> tuple[str, str]:
 
 
 def infer(
-    client: triton.InferenceServerClient, jpeg: bytes, outputs: Sequence[str] | None = None
+    client: triton.InferenceServerClient,
+    jpeg: bytes,
+    outputs: Sequence[str] | None = None,
+    model: str = contract.RECOMMEND_PRODUCTS,
 ) -> triton.InferResult:
-    """Ask ``recommend_products`` for ``outputs``, by default all, as any Triton client would."""
+    """Ask an ensemble for ``outputs``, by default all, as any Triton client would."""
     image = triton.InferInput(contract.IMAGE, [1, len(jpeg)], "UINT8")
     image.set_data_from_numpy(np.frombuffer(jpeg, np.uint8)[np.newaxis])
     wanted = outputs and [triton.InferRequestedOutput(name) for name in outputs]
-    return client.infer(contract.RECOMMEND_PRODUCTS, [image], outputs=wanted, client_timeout=TIMEOUT_S)
+    return client.infer(model, [image], outputs=wanted, client_timeout=TIMEOUT_S)
 
 
 def corners(face: Face) -> list[float]:

@@ -37,5 +37,21 @@ def test_one_backbone_alone_runs_and_answers_as_it_does_beside_the_others(
         np.testing.assert_allclose(answer.as_numpy(name), whole.as_numpy(name), rtol=0, atol=1e-5)
 
 
+def test_the_fast_ensemble_is_one_backbone_of_the_whole_one(
+    server: Server, client: triton.InferenceServerClient, batches_run: Callable[..., int]
+) -> None:
+    whole = infer(client, ASTRONAUT)
+    others = [
+        contract.attributes_model(name) for name in contract.BACKBONES if name != contract.FAST_BACKBONE
+    ]
+    before = {model: batches_run(server, model) for model in others}
+    answer = infer(client, ASTRONAUT, model=contract.RECOMMEND_PRODUCTS_FAST)
+    assert {model: batches_run(server, model) for model in others} == before
+    given = {each.name for each in answer.get_response().outputs}
+    assert given == {*FACES, *backbone_outputs(contract.FAST_BACKBONE)}
+    for name in given:
+        np.testing.assert_allclose(answer.as_numpy(name), whole.as_numpy(name), rtol=0, atol=1e-5)
+
+
 def test_faces_can_be_had_without_any_backbone(client: triton.InferenceServerClient) -> None:
     assert infer(client, ASTRONAUT, FACES).as_numpy(contract.FACE_COUNT).item() == 1

@@ -39,12 +39,14 @@ def people(numbers: range) -> Contents:
     return Contents.empty("dlib", DIMENSION).with_records(map(person, numbers), "w1", replace_ids=False)
 
 
-def search(connection: Connection, number: int) -> tuple[str, float, GalleryCard]:
+def search(
+    connection: Connection, number: int, model: str = contract.gallery_model("dlib")
+) -> tuple[str, float, GalleryCard]:
     """Id and similarity of who is most similar to the person of that number, and the card."""
     faces = np.zeros((1, contract.MAX_FACES, DIMENSION), np.float32)
     faces[0, 0] = person(number).vector
     answer = connection.infer(
-        contract.gallery_model("dlib"),
+        model,
         {
             contract.FACE_EMBEDDING: faces,
             contract.FACE_COUNT: np.ones((1, 1), np.int32),

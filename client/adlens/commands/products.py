@@ -31,6 +31,8 @@ _Answer = PictureAnswer | UserAnswer
               help="Write annotated pictures there.")  # fmt: skip
 @click.option("--recursive", envvar="ADLENS_RECURSIVE", is_flag=True,
               help="Each folder below that holds pictures is a user.")  # fmt: skip
+@click.option("--fast", envvar="ADLENS_FAST", is_flag=True,
+              help="Judge faces by one network alone: sooner, and somewhat less sure.")  # fmt: skip
 @options.workers
 @click.option("--catalogue", envvar="ADLENS_CATALOGUE", type=click.Path(path_type=Path), metavar="FILE",
               help="Product catalogue (YAML), instead of the one of adlens.")  # fmt: skip
@@ -41,6 +43,7 @@ def products(
     as_csv: bool,
     out: Path | None,
     recursive: bool,
+    fast: bool,
     workers: int,
     catalogue: Path | None,
     connection: dict[str, Any],
@@ -56,7 +59,7 @@ def products(
     try:
         drawings = Drawings(out, paths) if out else None
         with Recommender(**connection, catalogue=catalogue) as front, progress() as bar:
-            run = _Products(front, report, drawings, bar, workers)
+            run = _Products(front, report, drawings, bar, workers, fast)
             try:
                 code = run(_targets(paths, recursive))
             except KeyboardInterrupt:
@@ -77,9 +80,11 @@ class _Products(Run[_Answer]):
         drawings: Drawings | None,
         bar: tqdm[Any],
         workers: int,
+        fast: bool,
     ) -> None:
         super().__init__(report, bar)
         self._front = front
+        self._fast = fast
         self._drawings = drawings
         self._workers = workers
 
@@ -98,14 +103,17 @@ class _Products(Run[_Answer]):
 
     def _pictures(self, paths: list[Path]) -> None:
         self.expect(len(paths))
-        for answer in self._front.recommend_many(paths, workers=self._workers):
+        for answer in self._front.recommend_many(paths, workers=self._workers, fast=self._fast):
             self._picture(answer)
 
     def _user(self, user: _User) -> None:
         try:
             self.expect(sum(1 for _ in pictures.find_pictures(user.folder)))
             answer = self._front.recommend_for_user(
-                user.folder, workers=self._workers, on_answer=lambda answer: self._picture(answer, user)
+                user.folder,
+                workers=self._workers,
+                on_answer=lambda answer: self._picture(answer, user),
+                fast=self._fast,
             )
         except NoPictures as error:
             self.failed(Failure.of(str(user.folder), error))

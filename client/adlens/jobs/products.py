@@ -1,6 +1,6 @@
 """Job 1, one picture: which product to recommend to the people in it.
 
-Reads the response of ``recommend_products``. The rules are those of the
+Reads the response of ``recommend_products``, or of the fast one. The rules are those of the
 IMG2RECOMMENDER project, mended: every face counts, not the last one; faces too small to be judged
 are a clear result; the backbones' scores are weighted by their skill on real pictures. Labels come
 from the models' cards: this file names none.
@@ -41,11 +41,16 @@ class _Backbone:
     probabilities: Array
 
 
+def model(fast: bool) -> str:
+    """The ensemble to ask: all backbones, or the one that takes the least time."""
+    return contract.RECOMMEND_PRODUCTS_FAST if fast else contract.RECOMMEND_PRODUCTS
+
+
 def interpret(response: InferResponse, path: str, catalogue: Catalogue) -> PictureAnswer:
     """Read the response for one picture and decide.
 
     Args:
-        response: of ``recommend_products``, batch 1.
+        response: of either ensemble, batch 1.
         path: the picture's name in the answer.
         catalogue: what is sold.
 

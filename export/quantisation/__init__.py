@@ -1,0 +1,1 @@
+"""Trunks in 8-bit integers: calibrated, judged against their originals, and written beside them."""
