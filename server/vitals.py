@@ -73,11 +73,14 @@ class Vitals:
             pulses = read_pulses(self._pulses)
         except FileNotFoundError:
             return f"somebody has removed {self._pulses}, where model processes show that they live"
-        for process in self._fixed:
-            if _status(process) is None:
-                return f"model process {process.pid} ended"
+        # Each is looked at once: that reads files of /proc, four times a second for every model.
+        statuses = {process.pid: _status(process) for process in self._fixed}
+        for pid, status in statuses.items():
+            if status is None:
+                return f"model process {pid} ended"
         for pid, since in pulses.items():
-            status = _status(found) if (found := self._process(pid)) else None
+            found = self._process(pid)
+            status = statuses[pid] if pid in statuses else _status(found)
             if found is None or status is None:
                 # Who ends in order takes its file along, though perhaps a moment after it was read.
                 if pid in read_pulses(self._pulses):
@@ -115,10 +118,14 @@ def _model_file(process: psutil.Process) -> Path:
     return Path()
 
 
-def _status(process: psutil.Process) -> str | None:
+def _status(process: psutil.Process | None) -> str | None:
     """One of psutil's; None for a process that is no more, or only waits to be buried."""
     with suppress(psutil.NoSuchProcess):
-        if process.is_running() and (status := process.status()) != psutil.STATUS_ZOMBIE:
+        if (
+            process is not None
+            and process.is_running()
+            and (status := process.status()) != psutil.STATUS_ZOMBIE
+        ):
             return str(status)
     return None
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from adlens import contract
 
-_BAND: Final = 28
-"""Lines of the square that are resampled together, at most."""
+_BAND: Final = 8
+"""Lines of the square that are resampled together, at most: with more, most weights are zeros, with fewer,
+lines of the canvas are taken several times."""
 _RIM: Final = 1 / 56
 """How much of the square's side counts as the outermost pixels of a picture."""
 
@@ -23,13 +24,14 @@ _RIM: Final = 1 / 56
 class _Resampling(NamedTuple):
     """Of B bands of H lines of a square, which W lines of the canvas they take, and what these weigh.
 
-    All other lines weigh nothing in a band, so that most zeros are never multiplied.
+    All other lines weigh nothing in a band, so that most zeros are never multiplied. Along both axes, rows
+    first: what is small is computed of both at once, as ONNX Runtime takes its time for each operator.
     """
 
     lines: Tensor
-    """int64 [N, B, W]."""
+    """int64 [N, 2, B, W]."""
     factors: Tensor
-    """float32 [N, B, H, W]; the weights of a line of the square sum to 1, or to 0 where no picture is."""
+    """float32 [N, 2, B, H, W]; the weights of a line of the square sum to 1, or to 0 where no picture is."""
 
 
 class Framed(NamedTuple):
@@ -58,24 +60,17 @@ def frame(pixels: Tensor, picture_size: Tensor, side: int) -> Framed:
     longest = source.amax(1, keepdim=True)
     target = (source * side / longest + 0.5).floor().clamp(min=1)
     start = ((side - target) / 2).floor()
-    rows = _resampling(source[:, 0], target[:, 0], start[:, 0], side)
-    columns = _resampling(source[:, 1], target[:, 1], start[:, 1], side)
+    end = start + target
+    there = _between(start, end, side)
+    lines, factors = _resampling(source, target, start, there)
     count, canvas = pixels.shape[0], contract.CANVAS
     # Rows first, with the colours still interleaved: no copy of the canvas.
-    shrunk = _resample(pixels.reshape(count, canvas, canvas * 3), rows)
-    lines = shrunk.reshape(count, side, canvas, 3).permute(0, 2, 3, 1).reshape(count, canvas, 3 * side)
-    pictures = _resample(lines, columns).reshape(count, side, 3, side).permute(0, 2, 3, 1)
-    end = start + target
-    inside = (
-        _between(start[:, 0], end[:, 0], side)[:, None, :, None]
-        * _between(start[:, 1], end[:, 1], side)[:, None, None, :]
-    )
+    shrunk = _resample(pixels.reshape(count, canvas, canvas * 3), lines[:, 0], factors[:, 0])
+    turned = shrunk.reshape(count, side, canvas, 3).permute(0, 2, 3, 1).reshape(count, canvas, 3 * side)
+    pictures = _resample(turned, lines[:, 1], factors[:, 1]).reshape(count, side, 3, side).permute(0, 2, 3, 1)
     rim = max(1, round(_RIM * side))
-    within = (
-        _between(start[:, 0] + rim, end[:, 0] - rim, side)[:, None, :, None]
-        * _between(start[:, 1] + rim, end[:, 1] - rim, side)[:, None, None, :]
-    )
-    outermost = inside - within
+    inside = _crossed(there)
+    outermost = inside - _crossed(_between(start + rim, end - rim, side))
     background = (pictures * outermost).sum((2, 3), keepdim=True) / outermost.sum((2, 3), keepdim=True)
     squares = (pictures + (1 - inside) * background).clamp(0, 255)
     boxes = torch.stack((start[:, 1], start[:, 0], end[:, 1], end[:, 0]), dim=1)
@@ -89,41 +84,47 @@ def _on_canvas(picture_size: Tensor) -> Tensor:
     return (size * scale + 0.5).floor().clamp(1, contract.CANVAS)
 
 
-def _resampling(source: Tensor, target: Tensor, start: Tensor, side: int) -> _Resampling:
-    """How one axis of the canvas becomes one of the square.
+def _resampling(source: Tensor, target: Tensor, start: Tensor, there: Tensor) -> _Resampling:
+    """How both axes of the canvas become those of the square.
 
     Args:
-        source: float32 [N], pixels of the picture on the canvas.
-        target: float32 [N], its pixels on the square.
-        start: float32 [N], the first of these.
-        side: of the square.
+        source: float32 [N, 2], pixels of the picture on the canvas.
+        target: float32 [N, 2], its pixels on the square.
+        start: float32 [N, 2], the first of these.
+        there: float32 [N, 2, S], 1 for all of these, else 0.
     """
+    side = there.shape[2]
     height = max(each for each in range(1, _BAND + 1) if side % each == 0)
     most = max(1.0, contract.CANVAS / side)
     wide = min(contract.CANVAS, math.ceil((height + 2) * most) + 2)
-    step = (source / target)[:, None]
+    step = (source / target)[:, :, None]
     place = torch.arange(side, device=source.device, dtype=torch.float32)
-    lowest = ((place[None, ::height] - start[:, None] - 1) * step).floor() - 1
-    lines = lowest.clamp(0, contract.CANVAS - wide)[:, :, None] + torch.arange(wide, device=source.device)
-    centre = ((place + 0.5 - start[:, None]) * step).reshape(-1, side // height, height)
-    gap = (lines + 0.5)[:, :, None] - centre[:, :, :, None]
-    factors = (1 - gap.abs() / step.clamp(min=1)[:, :, None, None]).clamp(min=0)
-    factors = factors * (lines < source[:, None, None])[:, :, None]
-    inside = _between(start, start + target, side).reshape(-1, side // height, height)
-    factors = factors * (inside / factors.sum(3).clamp(min=1e-6))[:, :, :, None]
+    lowest = ((place[::height] - start[:, :, None] - 1) * step).floor() - 1
+    lines = lowest.clamp(0, contract.CANVAS - wide)[..., None] + torch.arange(wide, device=source.device)
+    centre = ((place + 0.5 - start[:, :, None]) * step).reshape(-1, 2, side // height, height)
+    gap = (lines + 0.5)[:, :, :, None] - centre[..., None]
+    factors = (1 - gap.abs() / step.clamp(min=1)[..., None, None]).clamp(min=0)
+    factors = factors * (lines < source[:, :, None, None])[:, :, :, None]
+    inside = there.reshape(-1, 2, side // height, height)
+    factors = factors * (inside / factors.sum(4).clamp(min=1e-6))[..., None]
     return _Resampling(lines.long(), factors)
 
 
-def _resample(lines: Tensor, axis: _Resampling) -> Tensor:
-    """Lines of the canvas [N, CANVAS, W] -> those of the square, float32 [N, S, W]."""
-    count, bands, height, wide = axis.factors.shape
+def _resample(canvas: Tensor, lines: Tensor, factors: Tensor) -> Tensor:
+    """Lines of the canvas [N, CANVAS, W] -> those of the square, float32 [N, S, W], along one axis."""
+    count, bands, height, wide = factors.shape
     first = torch.arange(count, device=lines.device)[:, None, None] * contract.CANVAS
-    taken = lines.reshape(count * contract.CANVAS, lines.shape[2])[(axis.lines + first).flatten()]
-    near = taken.float().reshape(count, bands, wide, lines.shape[2])
-    return (axis.factors @ near).reshape(count, bands * height, lines.shape[2])
+    taken = canvas.reshape(count * contract.CANVAS, canvas.shape[2])[(lines + first).flatten()]
+    near = taken.float().reshape(count, bands, wide, canvas.shape[2])
+    return (factors @ near).reshape(count, bands * height, canvas.shape[2])
 
 
 def _between(start: Tensor, end: Tensor, side: int) -> Tensor:
-    """float32 [N, side]: 1 from ``start`` until before ``end``, else 0."""
+    """From float32 [N, 2] each, float32 [N, 2, side]: 1 from ``start`` until before ``end``, else 0."""
     place = torch.arange(side, device=start.device, dtype=torch.float32)
-    return ((place >= start[:, None]) & (place < end[:, None])).float()
+    return ((place >= start[:, :, None]) & (place < end[:, :, None])).float()
+
+
+def _crossed(axes: Tensor) -> Tensor:
+    """Products of all rows and columns, float32 [N, 2, S] -> [N, 1, S, S]."""
+    return axes[:, 0, None, :, None] * axes[:, 1, None, None, :]
