@@ -1,0 +1,153 @@
+"""Plots of the results, as SVG text; empty where there is nothing to draw."""
+
+from __future__ import annotations
+
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from adlens import contract
+from perf.peers.names import LABELS
+from perf.subjects import FAST
+
+WIDTH, HEIGHT = 9.0, 3.6
+PARTS: Final = {"queue_ms": "queue", "compute_ms": "compute", "wire_ms": "wire"}
+GREY: Final = "0.6"
+Figures = Mapping[str, Any]
+
+
+def load(figures: Figures) -> str:
+    """Throughput and latency over callers, and over the share of the peak that is asked for."""
+    found = figures.get("load", {})
+    models = [name for name in (contract.RECOMMEND_PRODUCTS, FAST) if f"{name} closed" in found]
+    if not models:
+        return ""
+    figure, (rate, closed, opened) = _figure(3)
+    for model in models:
+        curve = found[f"{model} closed"]
+        asked = [each["asked"] for each in curve]
+        rate.plot(asked, [each["rate"] for each in curve], marker="o", label=model)
+        closed.plot(asked, [each["p50_ms"] for each in curve], marker="o", label=f"{model}, median")
+        closed.plot(asked, [each["p99_ms"] for each in curve], marker=".", linestyle=":", label="p99")
+        rows = found.get(f"{model} open", [])
+        shares = [100 * each["share"] for each in rows]
+        opened.plot(shares, [each["p50_ms"] for each in rows], marker="o", label=f"{model}, median")
+        opened.plot(shares, [each["p99_ms"] for each in rows], marker=".", linestyle=":", label="p99")
+    _titled(rate, "closed loop", "requests in flight", "pictures/s", "log")
+    _titled(closed, "closed loop", "requests in flight", "latency, ms", "log")
+    _titled(opened, "open loop (Poisson)", "asked for, % of the peak", "latency, ms")
+    return _svg(figure)
+
+
+def peers(figures: Figures) -> str:
+    """Throughput and 99 % of each way of job 1."""
+    rounds = figures.get("peers", {}).get("rounds", {})
+    if not rounds:
+        return ""
+    figure, (rate, tail) = _figure(2)
+    names = [LABELS[way].replace(" and ", "\nand ").replace(", ", ",\n") for way in rounds]
+    _bars(rate, names, [_median(each, "rate") for each in rounds.values()], "pictures/s")
+    _bars(tail, names, [_median(each, "p99_ms") for each in rounds.values()], "p99, ms")
+    tail.set_yticklabels([])
+    return _svg(figure)
+
+
+def times(figures: Figures) -> str:
+    """Queue, compute and wire of a request of each ensemble at its best concurrency."""
+    models = {name: each for name, each in figures.get("models", {}).items() if each["kind"] == "ensemble"}
+    if not models:
+        return ""
+    figure, (axes,) = _figure(1)
+    left = [0.0] * len(models)
+    for part, label in PARTS.items():
+        spent = [each["best"][part] for each in models.values()]
+        axes.barh(list(models), spent, left=left, label=label)
+        left = [a + b for a, b in zip(left, spent, strict=True)]
+    axes.invert_yaxis()
+    _titled(axes, "where the time of a request goes", "ms", "")
+    return _svg(figure)
+
+
+def leaves(ratios: Mapping[str, Mapping[str, Any]]) -> str:
+    """Each leaf over its bare graph."""
+    found = {
+        name.partition("/")[2]: each["value"]
+        for name, each in ratios.items()
+        if name.startswith("leaf_to_bare/")
+    }
+    if not found:
+        return ""
+    figure, (axes,) = _figure(1)
+    _bars(axes, list(found), list(found.values()), "served over bare")
+    axes.axvline(1, color=GREY, linestyle=":")
+    return _svg(figure)
+
+
+def scaling(figures: Figures) -> str:
+    """Throughput over pixels, faces and photos."""
+    pictures, faces, photos = (
+        list(figures.get(name, {}).values()) for name in ("pictures", "faces", "galleries")
+    )
+    if not (pictures or faces or photos):
+        return ""
+    figure, (size, crowd, gallery) = _figure(3)
+    size.plot([each["side"] for each in pictures], [each["rate"] for each in pictures], marker="o")
+    _titled(size, contract.RECOMMEND_PRODUCTS, "pixels a side", "pictures/s", "log")
+    crowd.plot([each["faces"] for each in faces], [each["rate"] for each in faces], marker="o")
+    _titled(crowd, contract.RECOMMEND_PRODUCTS, "faces found in a picture", "pictures/s")
+    for place, label in ((0, "one in flight"), (-1, "several in flight")):
+        rates = [each["loads"][place]["rate"] for each in photos]
+        gallery.plot([each["photos"] for each in photos], rates, marker="o", label=label)
+    _titled(gallery, "search for one face", "photos in the gallery", "searches/s", "log")
+    gallery.set_yscale("log")
+    return _svg(figure)
+
+
+def memory(figures: Figures) -> str:
+    """The server's private memory under load."""
+    samples = figures.get("memory", {}).get("samples_s_mb", [])
+    if not samples:
+        return ""
+    figure, (axes,) = _figure(1)
+    axes.plot([each[0] / 60 for each in samples], [each[1] for each in samples])
+    _titled(axes, "all processes of the server", "minutes under load", "MB")
+    axes.set_ylim(bottom=0)
+    return _svg(figure)
+
+
+def _figure(count: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _titled(axes: Axes, title: str, across: str, up: str, scale: str = "linear") -> None:
+    axes.set(title=title, xlabel=across, ylabel=up, xscale=scale)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small")
+
+
+def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], across: str) -> None:
+    axes.barh(names, values)
+    axes.invert_yaxis()
+    axes.set_xlabel(across)
+    axes.tick_params(axis="y", labelsize="small")
+    axes.bar_label(axes.containers[0], fmt="%.3g", padding=2, fontsize="small")  # type: ignore[arg-type]
+    axes.margins(x=0.15)
+
+
+def _median(rounds: Sequence[Mapping[str, float]], figure: str) -> float:
+    return statistics.median(each[figure] for each in rounds)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    # Text stays text, and the same results make the same page.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "adlens"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
