@@ -2,8 +2,8 @@
 
 A section that fails, or takes longer than its limit, is told and takes no other along; what it had found
 stays. Results are written as they come, to ``results.json`` and ``report.html``; ``--only`` measures sections
-again and leaves the others as they are. Nothing else should run on the machine: the load before each section is
-kept.
+again and leaves the others as they are. Nothing else should run on the machine; how busy it was before each
+section is kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How fast this processor multiplies bytes, and how much of that a network asks for.
 
 The peak is measured, not read off a data sheet: ONNX Runtime's MatMulInteger of unsigned by signed bytes, by
-the kernels that quantised networks run on (MLAS; with VNNI where the processor has it), on matrices that stay in
-the cache, a one-thread session on each core at the same time. The best of several shapes counts.
+the kernels that quantised networks run on (MLAS; with VNNI where the processor has it), on matrices that stay
+in the cache, a one-thread session on each core at the same time. The best of several shapes counts.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from perf import plots
 from perf.peers.names import LABELS
 
 STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .7rem; text-align: right }
 th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
 .met { color: #177245 } .missed { color: #b3261e } .note { color: #666 } svg { max-width: 100%; height: auto }
@@ -78,7 +78,7 @@ def _peers(figures: Mapping[str, Any]) -> str:
 
 def _ensembles(figures: Mapping[str, Any]) -> str:
     rows = [
-        [name, *_load(each["best"]), f"{each['alone']['p50_ms']:.1f}"]
+        [name, *_load(each["best"]), f"{each['loads'][0]['p50_ms']:.1f}"]
         for name, each in figures.get("models", {}).items()
         if each["kind"] == "ensemble"
     ]

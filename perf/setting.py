@@ -36,7 +36,7 @@ class Setting:
 
     out: Path
     binary: Path
-    window_s: float = 1.5
+    window_s: float = 1.0
     seconds: float = 8.0
     warm_up_s: float = 2.0
     rounds: int = 2

@@ -21,7 +21,7 @@ SHARES = (0.3, 0.5, 0.7, 0.9)
 """Of the peak."""
 JUDGED = 0.7
 """The share of which 99 % is a target: it is measured for twice as long."""
-LONGER = 3
+LONGER = 4
 """Times the window of closed loops: at half the load, answers come more rarely."""
 
 

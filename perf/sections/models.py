@@ -20,8 +20,8 @@ from perf.serving import CHECKOUT, TOKEN, served
 from perf.setting import Setting
 from perf.steps import Steps
 
-IN_FLIGHT = (4, 16)
-"""Of ensembles."""
+IN_FLIGHT = (1, 8)
+"""Of ensembles: how long one waits alone, and how much is done together; ``load`` has the curve of job 1."""
 IN_FLIGHT_OF_LEAVES = (2, 4)
 FAILURES = (click.ClickException, AdlensError, KeyError, ValueError)
 """By which one model has no figure, and the next has its turn."""
@@ -62,14 +62,11 @@ def _told(findings: Findings, url: str, model: str, take: Callable[[str], None])
 def _ensemble(setting: Setting, findings: Findings, url: str, connection: Connection, model: str) -> None:
     rows = subjects.rows(connection, url, model, setting.pictures)
     with setting.analyzer(url, rows) as analyzer, Steps(url, TOKEN) as steps:
-        alone = analyzer.closed(model, 1, setting.window_s)
-        steps()
         loads = [analyzer.closed(model, in_flight, setting.window_s) for in_flight in IN_FLIGHT]
         findings.put(
             model,
             {
                 "kind": "ensemble",
-                "alone": asdict(alone),
                 "best": asdict(_best(loads)),
                 "loads": [asdict(load) for load in loads],
                 "steps_ms": steps(),
