@@ -109,7 +109,14 @@ def write(out: Path, sections: Mapping[str, Section], price_per_hour: float | No
     """Results and report, as far as they have come."""
     results = {"machine": hardware.describe(), **collect(out, sections, price_per_hour)}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "report.html").write_text(report.page(results))
+    try:
+        (out / "report.html").write_text(report.page(results))
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # of what a section that was ended has left half done
+        click.echo(f"no report: {error!r}", err=True)
 
 
 def _run(name: str, section: Section, setting: Setting, quick: bool) -> bool:

@@ -93,3 +93,7 @@ class HttpCaller:
         if answer.status != OK:
             raise ValueError(f"{self._path} answers {answer.status}: {found[:300]!r}")
         return found
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -55,8 +55,11 @@ def _adlens(model: str) -> Way:
 def _http(peer: str, path: str, content_type: str, body: Callable[[Jpeg], bytes]) -> Way:
     def measure(setting: Setting) -> Figures:
         bodies = [body(jpeg) for jpeg in setting.pictures]
-        with _started(peer, setting.out / "peers") as address:
+        with ExitStack() as stack:
+            address = stack.enter_context(_started(peer, setting.out / "peers"))
             callers = [HttpCaller(address, path, content_type) for _ in range(setting.in_flight)]
+            for caller in callers:
+                stack.callback(caller.close)
             return asdict(closed(callers, bodies, setting.seconds, setting.warm_up_s))
 
     return measure
