@@ -16,6 +16,11 @@ ENSEMBLES: Final = CHECKOUT / "ensembles"
 NULL: Final = Path(__file__).parent / "null"
 
 
+def has_profile(name: str) -> bool:
+    """Whether a model of the checkout has a configuration of that profile."""
+    return any((CHECKOUT / "model_repository").glob(f"*/configs/{name}.pbtxt"))
+
+
 def filled(folder: Path) -> tuple[Path, Path, Path]:
     """Repositories of all models, ``null`` among them; ``gallery`` and ``influencers`` hold PHOTOS each.
 

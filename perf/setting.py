@@ -43,7 +43,7 @@ class Setting:
     in_flight: int = 16
     memory_minutes: float = 2.0
     int8_profile: str = "int8"
-    cache_options: tuple[str, ...] = ()
+    cache_options: tuple[str, ...] = ("--response-cache-bytes", str(256 * 2**20))
 
     @property
     def cores(self) -> int:

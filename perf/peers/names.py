@@ -6,6 +6,7 @@ from typing import Final
 
 ADLENS: Final = "adlens"
 ADLENS_FAST: Final = "adlens_fast"
+ADLENS_FAST_INT8: Final = "adlens_fast_int8"
 SEED: Final = "seed"
 FASTAPI: Final = "fastapi"
 LITSERVE: Final = "litserve"
@@ -18,5 +19,6 @@ LABELS: Final = {
     LITSERVE: "LitServe around the same graphs",
     ADLENS: "adlens",
     ADLENS_FAST: "adlens, the fast ensemble",
+    ADLENS_FAST_INT8: "adlens, the fast ensemble in integers",
     IN_PROCESS: "the same graphs in one process, no server",
 }

@@ -26,7 +26,7 @@ from adlens import contract
 from adlens.transport import Connection, Endpoint
 from perf.callers import OK, HttpCaller, closed
 from perf.peers.environment import python_of
-from perf.peers.names import ADLENS, ADLENS_FAST, FASTAPI, IN_PROCESS, LITSERVE, SEED
+from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, FASTAPI, IN_PROCESS, LITSERVE, SEED
 from perf.serving import CHECKOUT, served
 from perf.setting import Setting
 from perf.subjects import FAST
@@ -39,9 +39,10 @@ Way = Callable[[Setting], Figures]
 """Starts it, measures, and stops it."""
 
 
-def _adlens(model: str) -> Way:
+def _adlens(model: str, *, in_integers: bool = False) -> Way:
     def measure(setting: Setting) -> Figures:
-        with served(model) as url, Connection(Endpoint(url)) as connection:
+        profile = setting.int8_profile if in_integers else None
+        with served(model, profile=profile) as url, Connection(Endpoint(url)) as connection:
 
             def call(jpeg: Jpeg) -> object:
                 return connection.infer(model, {contract.IMAGE: jpeg[np.newaxis]})
@@ -103,6 +104,7 @@ WAYS: Final[Mapping[str, Way]] = {
     LITSERVE: _http(LITSERVE, "/predict", "application/json", _in_base64),
     ADLENS: _adlens(contract.RECOMMEND_PRODUCTS),
     ADLENS_FAST: _adlens(FAST),
+    ADLENS_FAST_INT8: _adlens(FAST, in_integers=True),
     IN_PROCESS: _in_process,
 }
 """In the order of their turns."""

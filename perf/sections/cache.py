@@ -6,16 +6,13 @@ import itertools
 import statistics
 import time
 
-import click
 import numpy as np
-import tritonclient.grpc as triton
 
 from adlens import contract
 from adlens.transport import Connection, Endpoint
 from perf import inputs
-from perf.analyzer import ADMIN_HEADER
 from perf.findings import Findings
-from perf.serving import TOKEN, served
+from perf.serving import served
 from perf.setting import Setting
 from perf.throughput import Jpeg
 
@@ -28,13 +25,9 @@ def measure(setting: Setting, findings: Findings) -> None:
     """Milliseconds of one request at a time, of pictures that are new and of those that are not.
 
     Raises:
-        ClickException: the server keeps no answers.
+        ClickException: this server has no such option.
     """
     with served(MODEL, options=setting.cache_options) as url, Connection(Endpoint(url)) as connection:
-        with triton.InferenceServerClient(url) as client:
-            told = client.get_model_config(MODEL, headers={ADMIN_HEADER: TOKEN})
-        if not told.config.response_cache.enable:
-            raise click.ClickException(f"{MODEL} keeps no answers")
         numbers = itertools.count()
 
         def taken_ms(jpeg: Jpeg) -> float:

@@ -9,11 +9,11 @@ import click
 
 from adlens.errors import AdlensError
 from perf.findings import Findings
-from perf.peers.names import ADLENS, ADLENS_FAST, SEED, SERVERS
+from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, SEED, SERVERS
 from perf.peers.ways import WAYS, Figures
-from perf.serving import served
+from perf.repository import ENSEMBLES, has_profile
 from perf.setting import Setting
-from perf.subjects import FAST, is_served
+from perf.subjects import FAST
 
 FAILURES = (click.ClickException, AdlensError, ValueError, OSError, subprocess.TimeoutExpired)
 
@@ -22,10 +22,13 @@ def measure(setting: Setting, findings: Findings) -> None:
     """All ways that can be had; one that fails once has no further turn."""
     found: dict[str, list[Figures]] = {way: [] for way in WAYS}
     left = dict(WAYS)
-    with served() as url:
-        if not is_served(url, FAST):
-            findings.fail(ADLENS_FAST, f"{FAST} is not in this repository")
-            del left[ADLENS_FAST]
+    if not (ENSEMBLES / FAST).exists():
+        for way in (ADLENS_FAST, ADLENS_FAST_INT8):
+            findings.fail(way, f"{FAST} is not in this repository")
+            del left[way]
+    elif not has_profile(setting.int8_profile):
+        findings.fail(ADLENS_FAST_INT8, f"no model has a configuration {setting.int8_profile!r}")
+        del left[ADLENS_FAST_INT8]
     for _ in range(setting.rounds):
         for way, take in list(left.items()):
             try:
@@ -47,6 +50,7 @@ def compare(found: Mapping[str, Sequence[Figures]], findings: Findings) -> None:
 
     ratio("adlens_to_seed", ADLENS, SEED, "rate")
     ratio("fast_to_seed", ADLENS_FAST, SEED, "rate")
+    ratio("fast_in_integers_to_seed", ADLENS_FAST_INT8, SEED, "rate")
     for peer in SERVERS:
         ratio(f"adlens_to_{peer}", ADLENS, peer, "rate")
         ratio(f"p99_to_{peer}", ADLENS, peer, "p99_ms")

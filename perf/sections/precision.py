@@ -12,6 +12,7 @@ from adlens.transport import Connection, Endpoint
 from perf import subjects
 from perf.findings import Findings
 from perf.peak import int8_peak, operations
+from perf.repository import has_profile
 from perf.serving import CHECKOUT, served
 from perf.setting import Setting
 
@@ -30,7 +31,7 @@ def measure(setting: Setting, findings: Findings) -> None:
     """
     peak = int8_peak(setting.cores, setting.seconds / 4)
     findings.put("int8_peak_gops", peak)
-    if not list(REPOSITORY.glob(f"*/configs/{setting.int8_profile}.pbtxt")):
+    if not has_profile(setting.int8_profile):
         raise click.ClickException(f"no model has a configuration {setting.int8_profile!r}")
     rates: dict[str, dict[str, list[float]]] = {"float": {}, "int8": {}}
     models = {backbone: contract.attributes_model(backbone) for backbone in BACKBONES}

@@ -79,6 +79,7 @@ def test_peers_are_compared_round_by_round(tmp_path: Path) -> None:
         "litserve": [{"rate": 8.0, **PEER}, {"rate": 4.0, **PEER}],
         "adlens": [{"rate": 16.0, **PEER, "p99_ms": 10.0}] * 2,
         "adlens_fast": [],
+        "adlens_fast_int8": [],
     }
     compare(found, Findings(tmp_path / "peers.json"))
     ratios = json.loads((tmp_path / "peers.json").read_text())["ratios"]
