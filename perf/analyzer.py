@@ -35,9 +35,13 @@ ADMIN_HEADER: Final = "triton-grpc-protocol-admin"
 TIMEOUT_S: Final = 300.0
 WINDOWS: Final = 3
 """That perf_analyzer takes before it looks whether they agree; it has no setting for fewer or more."""
+ENOUGH: Final = 20
+"""Answers in a window: one more or fewer is chance."""
+LONGEST: Final = 4
 _EVER: Final = "1000000"
 """Per cent that windows may be apart for perf_analyzer: this file judges that, and keeps the figure."""
 _PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec")
+_THROUGHPUT: Final = re.compile(r"\n    Throughput: ([\d.e+]+) infer/sec")
 _COUNT: Final = re.compile(r"\n    Request count: (\d+)")
 _DELAYED: Final = re.compile(r"([\d.e+-]+)% of the requests were delayed")
 _RATE: Final = "Inferences/Second"
@@ -120,14 +124,21 @@ class Analyzer:
         self._data.write_text(json.dumps({"data": [_written(row) for row in rows]}))
 
     def closed(self, model: str, in_flight: int, window_s: float) -> Measured:
-        """A closed loop: ``in_flight`` requests at a time, through WINDOWS windows of ``window_s``.
+        """A closed loop: ``in_flight`` requests at a time, through WINDOWS windows.
+
+        Args:
+            model: its name.
+            in_flight: requests at a time.
+            window_s: of each window; up to LONGEST times as long where fewer than ENOUGH would be answered.
 
         Raises:
             ClickException: it failed, or a request did; with what it said.
         """
-        self._warm_up(model, in_flight)
+        expected = self._warm_up(model, in_flight)
+        wanted_s = ENOUGH / expected if expected else window_s
         load = ["--concurrency-range", str(in_flight)]
-        return self._measured(model, in_flight, [*load, *_window(window_s)])
+        lasting_s = min(max(window_s, wanted_s), LONGEST * window_s)
+        return self._measured(model, in_flight, [*load, *_window(lasting_s)])
 
     def opened(self, model: str, rate: float, window_s: float) -> Measured:
         """An open loop: ``rate`` requests a second at random moments (Poisson), whatever becomes of them.
@@ -151,10 +162,11 @@ class Analyzer:
         load = ["--concurrency-range", str(in_flight), "--measurement-mode", "count_windows"]
         return self._measured(model, in_flight, [*load, "--measurement-request-count", window]).rate
 
-    def _warm_up(self, model: str, in_flight: int) -> None:
-        """Two requests of each caller, in a run of their own."""
+    def _warm_up(self, model: str, in_flight: int) -> float:
+        """Two requests of each caller, in a run of their own; about how many a second are answered."""
         load = ["--concurrency-range", str(in_flight), "--request-count", str(2 * in_flight)]
-        self._run(model, load)
+        found = _THROUGHPUT.search(self._run(model, load))
+        return float(found[1]) if found else 0.0
 
     def _measured(self, model: str, asked: float, load: Sequence[str]) -> Measured:
         said = self._run(model, ["-v", "-s", _EVER, "-r", str(WINDOWS), "--verbose-csv", *load])

@@ -38,28 +38,31 @@ def closed(
     """Let ``callers`` call with ``work`` in turn for ``warm_up_s`` and then ``seconds``.
 
     Raises:
-        ValueError: nothing was answered in that time.
+        ValueError: fewer than two answers came in that time.
     """
     counted = time.perf_counter() + warm_up_s
     ends = counted + seconds
 
-    def run(number: int) -> list[float]:
-        call, taken_s, turn = callers[number], [], number
+    def run(number: int) -> list[tuple[float, float]]:
+        """When it got its answers, and how long they took."""
+        call, answers, turn = callers[number], [], number
         while (began := time.perf_counter()) < ends:
             call(work[turn % len(work)])
             ended = time.perf_counter()
             if counted <= ended < ends:
-                taken_s.append(ended - began)
+                answers.append((ended, ended - began))
             turn += len(callers)
-        return taken_s
+        return answers
 
     with ThreadPoolExecutor(len(callers)) as pool:
-        taken_ms = 1e3 * np.concatenate(list(pool.map(run, range(len(callers)))))
-    if not len(taken_ms):
-        raise ValueError(f"no answer within {seconds} s; measure for longer")
+        answers = [each for found in pool.map(run, range(len(callers))) for each in found]
+    if len(answers) < 2:
+        raise ValueError(f"{len(answers)} answers within {seconds} s; measure for longer")
+    moments, taken_ms = np.array(answers).T * [[1], [1e3]]
     p50, p99 = np.percentile(taken_ms, [50, 99])
     return Answered(
-        rate=round(len(taken_ms) / seconds, 3),
+        # From the first answer to the last, or one more or fewer within the time would be chance.
+        rate=round((len(answers) - 1) / float(np.ptp(moments)), 3),
         p50_ms=round(float(p50), 3),
         p99_ms=round(float(p99), 3),
         mean_ms=round(float(taken_ms.mean()), 3),

@@ -21,7 +21,7 @@ def test_answers_are_counted_after_the_warm_up_alone() -> None:
 
     found = closed([call, call], [0.02], seconds=0.4, warm_up_s=0.2)
     assert found.requests == sum(0.2 <= moment < 0.6 for moment in seen) < len(seen)
-    assert found.rate == pytest.approx(found.requests / 0.4, abs=0.01)
+    assert found.rate == pytest.approx(found.requests / 0.4, rel=0.3)
     assert 20 <= found.p50_ms <= found.p99_ms
 
 
@@ -46,7 +46,7 @@ def test_an_error_leaves_no_figure() -> None:
 
 
 def test_what_is_too_slow_to_be_counted_is_said() -> None:
-    with pytest.raises(ValueError, match="no answer within"):
+    with pytest.raises(ValueError, match="0 answers within"):
         closed([lambda _: time.sleep(0.1)], [0], seconds=0.01, warm_up_s=0)
 
 
