@@ -1,10 +1,9 @@
 """``python -m perf.peers.litserve.serve PORT``: a JPEG in base64 by POST to /predict, JSON out.
 
 As LitServe's documentation sends pictures. A worker process for each core, with a pipeline and one-thread
-sessions of its own: its way to several pictures at a time.
+sessions of its own: its way to several pictures at a time. LitServe reads the annotations of ``Products``,
+and not as text: they are not postponed here.
 """
-
-from __future__ import annotations
 
 import base64
 import os
