@@ -28,20 +28,31 @@ def load(figures: Figures) -> str:
     if not models:
         return ""
     figure, (rate, closed, opened) = _figure(3)
-    for model in models:
-        curve = found[f"{model} closed"]
-        asked = [each["asked"] for each in curve]
-        rate.plot(asked, [each["rate"] for each in curve], marker="o", label=model)
-        closed.plot(asked, [each["p50_ms"] for each in curve], marker="o", label=f"{model}, median")
-        closed.plot(asked, [each["p99_ms"] for each in curve], marker=".", linestyle=":", label="p99")
-        rows = found.get(f"{model} open", [])
-        shares = [100 * each["share"] for each in rows]
-        opened.plot(shares, [each["p50_ms"] for each in rows], marker="o", label=f"{model}, median")
-        opened.plot(shares, [each["p99_ms"] for each in rows], marker=".", linestyle=":", label="p99")
-    _titled(rate, "closed loop", "requests in flight", "pictures/s", "log")
-    _titled(closed, "closed loop", "requests in flight", "latency, ms", "log")
+    asked: list[float] = []
+    for number, model in enumerate(models):
+        curve, rows = found[f"{model} closed"], found.get(f"{model} open", [])
+        asked, colour = [each["asked"] for each in curve], f"C{number}"
+        rate.plot(asked, [each["rate"] for each in curve], marker="o", color=colour, label=model)
+        _latencies(closed, asked, curve, colour)
+        _latencies(opened, [100 * each["share"] for each in rows], rows, colour)
+    _titled(rate, "closed loop", "requests in flight", "pictures/s")
+    _titled(closed, "median, and dotted p99", "requests in flight", "latency, ms")
     _titled(opened, "open loop (Poisson)", "asked for, % of the peak", "latency, ms")
+    for axes in (rate, closed):
+        _doubling(axes, asked)
     return _svg(figure)
+
+
+def _latencies(axes: Axes, across: Sequence[float], rows: Sequence[Mapping[str, float]], colour: str) -> None:
+    axes.plot(across, [each["p50_ms"] for each in rows], marker="o", color=colour)
+    axes.plot(across, [each["p99_ms"] for each in rows], marker=".", linestyle=":", color=colour)
+
+
+def _doubling(axes: Axes, values: Sequence[float]) -> None:
+    """Values that grow by factors stand as far apart each, under their own numbers."""
+    axes.set_xscale("log")
+    axes.set_xticks([], minor=True)
+    axes.set_xticks(values, [f"{value:g}" for value in values])
 
 
 def peers(figures: Figures) -> str:
@@ -51,8 +62,8 @@ def peers(figures: Figures) -> str:
         return ""
     figure, (rate, tail) = _figure(2)
     names = [LABELS[way].replace(" and ", "\nand ").replace(", ", ",\n") for way in rounds]
-    _bars(rate, names, [_median(each, "rate") for each in rounds.values()], "pictures/s")
-    _bars(tail, names, [_median(each, "p99_ms") for each in rounds.values()], "p99, ms")
+    _bars(rate, names, [_median(each, "rate") for each in rounds.values()], "pictures/s", "%.1f")
+    _bars(tail, names, [_median(each, "p99_ms") for each in rounds.values()], "p99, ms", "%.0f")
     tail.set_yticklabels([])
     return _svg(figure)
 
@@ -69,6 +80,7 @@ def times(figures: Figures) -> str:
         axes.barh(list(models), spent, left=left, label=label)
         left = [a + b for a, b in zip(left, spent, strict=True)]
     axes.invert_yaxis()
+    axes.margins(x=0.2)
     _titled(axes, "where the time of a request goes", "ms", "")
     return _svg(figure)
 
@@ -83,7 +95,7 @@ def leaves(ratios: Mapping[str, Mapping[str, Any]]) -> str:
     if not found:
         return ""
     figure, (axes,) = _figure(1)
-    _bars(axes, list(found), list(found.values()), "served over bare")
+    _bars(axes, list(found), list(found.values()), "served over bare", "%.2f")
     axes.axvline(1, color=GREY, linestyle=":")
     return _svg(figure)
 
@@ -97,14 +109,15 @@ def scaling(figures: Figures) -> str:
         return ""
     figure, (size, crowd, gallery) = _figure(3)
     size.plot([each["side"] for each in pictures], [each["rate"] for each in pictures], marker="o")
-    _titled(size, contract.RECOMMEND_PRODUCTS, "pixels a side", "pictures/s", "log")
+    _titled(size, contract.RECOMMEND_PRODUCTS, "pixels a side", "pictures/s")
+    _doubling(size, [each["side"] for each in pictures])
     crowd.plot([each["faces"] for each in faces], [each["rate"] for each in faces], marker="o")
     _titled(crowd, contract.RECOMMEND_PRODUCTS, "faces found in a picture", "pictures/s")
     for place, label in ((0, "one in flight"), (-1, "several in flight")):
         rates = [each["loads"][place]["rate"] for each in photos]
         gallery.plot([each["photos"] for each in photos], rates, marker="o", label=label)
-    _titled(gallery, "search for one face", "photos in the gallery", "searches/s", "log")
-    gallery.set_yscale("log")
+    _titled(gallery, "search for one face", "photos in the gallery", "searches/s")
+    gallery.set(xscale="log", yscale="log")
     return _svg(figure)
 
 
@@ -116,7 +129,7 @@ def memory(figures: Figures) -> str:
     figure, (axes,) = _figure(1)
     axes.plot([each[0] / 60 for each in samples], [each[1] for each in samples])
     _titled(axes, "all processes of the server", "minutes under load", "MB")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(each[1] for each in samples))
     return _svg(figure)
 
 
@@ -125,19 +138,19 @@ def _figure(count: int) -> tuple[Figure, Sequence[Axes]]:
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def _titled(axes: Axes, title: str, across: str, up: str, scale: str = "linear") -> None:
-    axes.set(title=title, xlabel=across, ylabel=up, xscale=scale)
+def _titled(axes: Axes, title: str, across: str, up: str) -> None:
+    axes.set(title=title, xlabel=across, ylabel=up)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small")
 
 
-def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], across: str) -> None:
+def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], across: str, text: str) -> None:
     axes.barh(names, values)
     axes.invert_yaxis()
     axes.set_xlabel(across)
     axes.tick_params(axis="y", labelsize="small")
-    axes.bar_label(axes.containers[0], fmt="%.3g", padding=2, fontsize="small")  # type: ignore[arg-type]
+    axes.bar_label(axes.containers[0], fmt=text, padding=2, fontsize="small")  # type: ignore[arg-type]
     axes.margins(x=0.15)
 
 

@@ -41,10 +41,10 @@ def measure(setting: Setting, findings: Findings) -> None:
         thread.start()
         while thread.is_alive():
             samples.append((round(time.monotonic() - began, 1), round(private_mb(own), 2)))
+            findings.put("samples_s_mb", samples)
             thread.join(EVERY_S)
     if not answered:
         raise ValueError("a request failed under load; without errors alone there is a figure")
-    findings.put("samples_s_mb", samples)
     findings.put("minutes", setting.memory_minutes)
     findings.put("load", asdict(answered[0]))
     findings.ratio("memory_mb_per_min", [growth(samples)])

@@ -16,7 +16,7 @@ from perf.serving import served
 from perf.setting import Setting
 from perf.throughput import Jpeg
 
-SIDES = (256, 512, 1024, 2048, 3072)
+SIDES = (256, 512, 1024, 2048, 4096)
 """Pixels a side."""
 FACES = (0, 1, 2, 4, 9, 16)
 PHOTOS = (1_000, 10_000, 100_000, 300_000)
