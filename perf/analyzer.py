@@ -123,20 +123,21 @@ class Analyzer:
         self._report = folder / "report.csv"
         self._data.write_text(json.dumps({"data": [_written(row) for row in rows]}))
 
-    def closed(self, model: str, in_flight: int, window_s: float) -> Measured:
+    def closed(self, model: str, in_flight: int, window_s: float, *, shared_memory: bool = False) -> Measured:
         """A closed loop: ``in_flight`` requests at a time, through WINDOWS windows.
 
         Args:
             model: its name.
             in_flight: requests at a time.
             window_s: of each window; up to LONGEST times as long where fewer than ENOUGH would be answered.
+            shared_memory: tensors are in memory that the server maps, not in messages.
 
         Raises:
             ClickException: it failed, or a request did; with what it said.
         """
         expected = self._warm_up(model, in_flight)
         wanted_s = ENOUGH / expected if expected else window_s
-        load = ["--concurrency-range", str(in_flight)]
+        load = ["--concurrency-range", str(in_flight), *(["--shared-memory", "system"] * shared_memory)]
         lasting_s = min(max(window_s, wanted_s), LONGEST * window_s)
         return self._measured(model, in_flight, [*load, *_window(lasting_s)])
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,12 +55,14 @@ def main() -> None:
 @click.option("--int8-profile", help="Name of the quantised configurations.")
 @click.option("--cache-option", "cache_options", multiple=True, help="Of the server, that keeps answers.")
 @click.option("--price-per-hour", type=float, help="Of this machine; tells what a million pictures cost.")
+@click.option("--patience", type=float, default=1.0, help="Times the limits of sections, on slow machines.")
 def run_command(
     out: Path,
     quick: bool,
     only: tuple[str, ...],
     analyzer: Path,
     price_per_hour: float | None,
+    patience: float,
     **given: float | str | tuple[str, ...] | None,
 ) -> None:
     """Measure, and write results and report; exit status 1 if a section failed, or a ratio got worse."""
@@ -74,7 +76,8 @@ def run_command(
     (setting.out / "setting.json").write_text(json.dumps(asdict(setting), default=str, indent=1))
     failed = []
     for name in only or sections:
-        if not _run(name, sections[name], setting, quick):
+        section = replace(sections[name], limit_s=patience * sections[name].limit_s)
+        if not _run(name, section, setting, quick):
             failed.append(name)
         write(setting.out, sections, price_per_hour)
     _say(setting.out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from perf.findings import Findings
-from perf.sections import cache, ceiling, harness, load, memory, models, peers, precision, scaling
+from perf.sections import cache, ceiling, harness, load, memory, models, peers, precision, scaling, transport
 from perf.setting import Setting
 
 
@@ -27,6 +27,7 @@ FULL: Final[Mapping[str, Section]] = {
     "models": Section(models.measure, 480),
     "precision": Section(precision.measure, 180),
     "cache": Section(cache.measure, 90),
+    "transport": Section(transport.measure, 90),
     "pictures": Section(scaling.pictures, 120),
     "faces": Section(scaling.faces, 120),
     "galleries": Section(scaling.galleries, 150),
