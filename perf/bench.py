@@ -23,7 +23,7 @@ import click
 import psutil
 
 from perf import guard, hardware, report, table
-from perf.findings import Findings
+from perf.findings import Findings, told
 from perf.results import DONE, collect, findings_of, status_of
 from perf.sections import FULL, QUICK, Section
 from perf.serving import CHECKOUT
@@ -140,7 +140,7 @@ def _run(name: str, section: Section, setting: Setting, quick: bool) -> bool:
         said = process.communicate(timeout=limit_s)[1]
         status["status"] = DONE if process.returncode == 0 else "failed"
         if process.returncode:
-            status["error"] = said[-1000:]
+            status["error"] = told(said)
     except subprocess.TimeoutExpired:
         status |= {"status": "timed out", "error": f"not done within {limit_s:.0f} s"}
     finally:
@@ -149,8 +149,8 @@ def _run(name: str, section: Section, setting: Setting, quick: bool) -> bool:
     path = status_of(setting.out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(status, indent=1))
-    told = f"{name}: {status['status']} after {status['seconds']} s"
-    click.echo(f"{told}; {status['error']}" if "error" in status else told, err=True)
+    line = f"{name}: {status['status']} after {status['seconds']} s"
+    click.echo(f"{line}; {status['error']}" if "error" in status else line, err=True)
     return bool(status["status"] == DONE)
 
 

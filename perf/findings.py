@@ -10,7 +10,16 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from perf.serving import CHECKOUT
+
+LONGEST: Final = 1000
+
+
+def told(error: str) -> str:
+    """The end of an error's text, without where on the machine the checkout lies: results are committed."""
+    return error.replace(f"{CHECKOUT}/", "")[-LONGEST:]
 
 
 class Findings:
@@ -38,7 +47,7 @@ class Findings:
 
     def fail(self, name: str, error: BaseException | str) -> None:
         """Keep why there is no figure of ``name``."""
-        self._found["failed"][name] = str(error)[-1000:]
+        self._found["failed"][name] = told(str(error))
         self._write()
 
     def _write(self) -> None:
