@@ -58,9 +58,11 @@ class Measured:
         asked: requests in flight, or, of an open loop, requests a second.
         rate: answers a second.
         p50_ms: median latency, as the caller sees it; ``p90_ms``, ``p99_ms`` and ``mean_ms`` likewise.
-        queue_ms: mean time in the server's queues, by Triton's count; of an ensemble, of all its steps.
+        queue_ms: mean time in the model's queue, by Triton's count; of an ensemble, not that of its steps
+            (``perf.steps`` has those).
         compute_ms: mean time in the models, with the way of tensors to them and back.
-        wire_ms: what is left: the caller, gRPC, the door, and Triton's own way with the message.
+        wire_ms: what is left: the caller, gRPC, the door, and Triton's own way with the message; of an
+            ensemble, the queues of its steps, too.
         requests: counted in all windows.
         spread: highest rate of a window over the lowest, minus 1.
         delayed: share of an open loop's requests that left late, as the generator did not keep up.
@@ -89,16 +91,18 @@ class Measured:
         def milliseconds(*columns: str) -> float:
             return round(sum(float(row.get(column) or 0) for column in columns) / 1e3, 3)
 
+        mean_ms = milliseconds("Avg latency")
         return cls(
             asked=asked,
             rate=round(float(row[_RATE]), 3),
             p50_ms=milliseconds("p50 latency"),
             p90_ms=milliseconds("p90 latency"),
             p99_ms=milliseconds("p99 latency"),
-            mean_ms=milliseconds("Avg latency"),
+            mean_ms=mean_ms,
             queue_ms=milliseconds(_QUEUE),
             compute_ms=milliseconds(*_COMPUTE),
-            wire_ms=milliseconds(*_WIRE),
+            # A difference without sign: below 0 where steps of an ensemble run side by side.
+            wire_ms=wire_ms if (wire_ms := milliseconds(*_WIRE)) <= mean_ms else 0.0,
             requests=int(counted[1]) if counted else 0,
             spread=round(max(rates) / least - 1, 3) if least else 0.0,
             delayed=round(float(delayed[1]) / 100, 4) if delayed else 0.0,

@@ -20,6 +20,7 @@ from perf.peers.ways import WAYS
 from perf.results import findings_of, status_of
 from perf.sections import FULL, QUICK
 from perf.sections.memory import growth
+from perf.sections.models import shares
 from perf.sections.peers import compare
 from perf.setting import Setting
 
@@ -87,6 +88,12 @@ def test_peers_are_compared_round_by_round(tmp_path: Path) -> None:
     assert ratios["adlens_to_litserve"] == {"value": 3, "rounds": [2, 4]}
     assert ratios["p99_to_litserve"]["value"] == 0.5
     assert set(ratios) == {"adlens_to_seed", "adlens_to_litserve", "p99_to_litserve"}
+
+
+def test_what_the_steps_of_an_ensemble_leave_is_the_wire() -> None:
+    step = {"queue": 2.0, "compute_input": 0.5, "compute_infer": 10.0, "compute_output": 0.5}
+    assert shares(30.0, [step, step]) == {"queue_ms": 4, "compute_ms": 22, "wire_ms": 4}
+    assert shares(20.0, [step, step])["wire_ms"] == 0
 
 
 def test_growth_is_told_by_the_minute_and_without_the_warm_up() -> None:
