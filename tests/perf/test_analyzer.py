@@ -40,7 +40,8 @@ def test_it_measures_a_real_server_in_windows(serve: Serve, tmp_path: Path) -> N
     analyzer = Analyzer(BINARY, server.url, "none", pictures, tmp_path)
     closed = analyzer.closed(NULL, 2, 0.3)
     assert closed.asked == 2
-    assert closed.requests == pytest.approx(3 * 0.3 * closed.rate, rel=0.5)
+    # Of three windows, which are longer where few answers come.
+    assert 3 * 0.3 * 0.5 < closed.requests / closed.rate < 3 * 4 * 0.3 * 2
     assert 0 < closed.p50_ms <= closed.p90_ms <= closed.p99_ms
     # What is in the server and what is around it make up what the caller sees.
     parts = closed.queue_ms + closed.compute_ms + closed.wire_ms
