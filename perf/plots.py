@@ -101,24 +101,35 @@ def leaves(ratios: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def scaling(figures: Figures) -> str:
-    """Throughput over pixels, faces and photos."""
-    pictures, faces, photos = (
-        list(figures.get(name, {}).values()) for name in ("pictures", "faces", "galleries")
-    )
-    if not (pictures or faces or photos):
+    """Throughput over pixels, faces and photos, as far as these were measured."""
+    panels = {"pictures": _over_pixels, "faces": _over_faces, "galleries": _over_photos}
+    found = {name: list(figures[name].values()) for name in panels if figures.get(name)}
+    if not found:
         return ""
-    figure, (size, crowd, gallery) = _figure(3)
-    size.plot([each["side"] for each in pictures], [each["rate"] for each in pictures], marker="o")
-    _titled(size, contract.RECOMMEND_PRODUCTS, "pixels a side", "pictures/s")
-    _doubling(size, [each["side"] for each in pictures])
-    crowd.plot([each["faces"] for each in faces], [each["rate"] for each in faces], marker="o")
-    _titled(crowd, contract.RECOMMEND_PRODUCTS, "faces found in a picture", "pictures/s")
-    for place, label in ((0, "one in flight"), (-1, "several in flight")):
-        rates = [each["loads"][place]["rate"] for each in photos]
-        gallery.plot([each["photos"] for each in photos], rates, marker="o", label=label)
-    _titled(gallery, "search for one face", "photos in the gallery", "searches/s")
-    gallery.set(xscale="log", yscale="log")
+    figure, axes = _figure(len(found))
+    for each, (name, rows) in zip(axes, found.items(), strict=True):
+        panels[name](each, rows)
     return _svg(figure)
+
+
+def _over_pixels(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    sides = [each["side"] for each in rows]
+    axes.plot(sides, [each["rate"] for each in rows], marker="o")
+    _titled(axes, contract.RECOMMEND_PRODUCTS, "pixels a side", "pictures/s")
+    _doubling(axes, sides)
+
+
+def _over_faces(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    axes.plot([each["faces"] for each in rows], [each["rate"] for each in rows], marker="o")
+    _titled(axes, contract.RECOMMEND_PRODUCTS, "faces found in a picture", "pictures/s")
+
+
+def _over_photos(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    for place, label in ((0, "one in flight"), (-1, "several in flight")):
+        rates = [each["loads"][place]["rate"] for each in rows]
+        axes.plot([each["photos"] for each in rows], rates, marker="o", label=label)
+    _titled(axes, "search for one face", "photos in the gallery", "searches/s")
+    axes.set(xscale="log", yscale="log")
 
 
 def memory(figures: Figures) -> str:
