@@ -7,7 +7,7 @@ DEMO := out/demo
 TOOLS := out/tools
 ANALYZER := $(TOOLS)/bin/perf_analyzer
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models models-int8 install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models models-int8 install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer bench clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -75,9 +75,13 @@ check: $(INSTALLED)  ## format, lint, types, layers, model repositories
 	$(BIN)/lint-imports
 	$(BIN)/python -m server.lint model_repository ensembles
 
-bench-quick: models  ## throughput of recommend_products beside its own stages in one process
-	$(BIN)/python -m export.generated $(DEMO)/pictures
-	$(BIN)/python -m server --grpc-port 0 --metrics-port 0 -- $(BIN)/python -m perf.throughput $(DEMO)/pictures
+bench: models  ## all benchmarks beside what one would pick instead, in 20 minutes; out/bench/report.html; BENCH="--only load --price-per-hour 0.1"
+	-$(MAKE) --no-print-directory analyzer
+	$(BIN)/python -m perf.bench run $(BENCH)
+
+bench-quick: models  ## recommend_products beside its own stages in one process, two leaves beside their graphs; what moved
+	-$(MAKE) --no-print-directory analyzer
+	$(BIN)/python -m perf.bench run --quick --out out/bench-quick $(BENCH)
 
 bench-gallery: $(INSTALLED)  ## search of 200,000 photos beside numpy, and how a gallery changes
 	rm -rf out/gallery

@@ -2,6 +2,11 @@
 
 ``perf`` calls by Python, whose share of two cores a user's callers, on machines of their own, would not have.
 The binary comes out of the last wheel of tritonclient that held it (``make analyzer``).
+
+Every measurement warms up first, and then takes WINDOWS windows, one after the other: by ``--request-count``
+alone the only window would hold the generator's own start. How far the windows are apart tells whether the
+figure is a steady one. perf_analyzer ends at the first request that fails: with errors there is no figure.
+Moments of open loops come out of a generator that perf_analyzer seeds with a constant.
 """
 
 from __future__ import annotations
@@ -10,10 +15,12 @@ import base64
 import csv
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import click
 from numpy.typing import NDArray
@@ -26,7 +33,80 @@ LIBRARIES: Final = ("nvidia/cuda_runtime/lib", "usr/lib/*")
 ADMIN_HEADER: Final = "triton-grpc-protocol-admin"
 """Carries the server's admin token: it asks for the model's configuration and statistics."""
 TIMEOUT_S: Final = 300.0
+WINDOWS: Final = 3
+"""That perf_analyzer takes before it looks whether they agree; it has no setting for fewer or more."""
+ENOUGH: Final = 20
+"""Answers in a window: one more or fewer is chance."""
+LONGEST: Final = 4
+_EVER: Final = "1000000"
+"""Per cent that windows may be apart for perf_analyzer: this file judges that, and keeps the figure."""
+_PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec")
+_THROUGHPUT: Final = re.compile(r"\n    Throughput: ([\d.e+]+) infer/sec")
+_COUNT: Final = re.compile(r"\n    Request count: (\d+)")
+_DELAYED: Final = re.compile(r"([\d.e+-]+)% of the requests were delayed")
 _RATE: Final = "Inferences/Second"
+_QUEUE: Final = "Server Queue"
+_COMPUTE: Final = ("Server Compute Input", "Server Compute Infer", "Server Compute Output")
+_WIRE: Final = ("Client Send", "Network+Server Send/Recv", "Client Recv")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one load.
+
+    Attributes:
+        asked: requests in flight, or, of an open loop, requests a second.
+        rate: answers a second.
+        p50_ms: median latency, as the caller sees it; ``p90_ms``, ``p99_ms`` and ``mean_ms`` likewise.
+        queue_ms: mean time in the model's queue, by Triton's count; of an ensemble, not that of its steps
+            (``perf.steps`` has those).
+        compute_ms: mean time in the models, with the way of tensors to them and back.
+        wire_ms: what is left: the caller, gRPC, the door, and Triton's own way with the message; of an
+            ensemble, the queues of its steps, too.
+        requests: counted in all windows.
+        spread: highest rate of a window over the lowest, minus 1.
+        delayed: share of an open loop's requests that left late, as the generator did not keep up.
+    """
+
+    asked: float
+    rate: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    queue_ms: float
+    compute_ms: float
+    wire_ms: float
+    requests: int
+    spread: float
+    delayed: float
+
+    @classmethod
+    def read(cls, asked: float, said: str, row: Mapping[str, str]) -> Self:
+        """From what perf_analyzer ``said`` and the ``row`` of its report."""
+        rates = [float(rate) for rate in _PASS.findall(said)]
+        counted, delayed = _COUNT.search(said), _DELAYED.search(said)
+        least = min(rates, default=0.0)
+
+        def milliseconds(*columns: str) -> float:
+            return round(sum(float(row.get(column) or 0) for column in columns) / 1e3, 3)
+
+        mean_ms = milliseconds("Avg latency")
+        return cls(
+            asked=asked,
+            rate=round(float(row[_RATE]), 3),
+            p50_ms=milliseconds("p50 latency"),
+            p90_ms=milliseconds("p90 latency"),
+            p99_ms=milliseconds("p99 latency"),
+            mean_ms=mean_ms,
+            queue_ms=milliseconds(_QUEUE),
+            compute_ms=milliseconds(*_COMPUTE),
+            # A difference without sign: below 0 where steps of an ensemble run side by side.
+            wire_ms=wire_ms if (wire_ms := milliseconds(*_WIRE)) <= mean_ms else 0.0,
+            requests=int(counted[1]) if counted else 0,
+            spread=round(max(rates) / least - 1, 3) if least else 0.0,
+            delayed=round(float(delayed[1]) / 100, 4) if delayed else 0.0,
+        )
 
 
 class Analyzer:
@@ -47,17 +127,62 @@ class Analyzer:
         self._report = folder / "report.csv"
         self._data.write_text(json.dumps({"data": [_written(row) for row in rows]}))
 
-    def rate(self, model: str, count: int, in_flight: int) -> float:
-        """Requests a second over ``count`` of them.
+    def closed(self, model: str, in_flight: int, window_s: float, *, shared_memory: bool = False) -> Measured:
+        """A closed loop: ``in_flight`` requests at a time, through WINDOWS windows.
+
+        Args:
+            model: its name.
+            in_flight: requests at a time.
+            window_s: of each window; up to LONGEST times as long where fewer than ENOUGH would be answered.
+            shared_memory: tensors are in memory that the server maps, not in messages.
 
         Raises:
             ClickException: it failed, or a request did; with what it said.
         """
+        expected = self._warm_up(model, in_flight)
+        wanted_s = ENOUGH / expected if expected else window_s
+        load = ["--concurrency-range", str(in_flight), *(["--shared-memory", "system"] * shared_memory)]
+        lasting_s = min(max(window_s, wanted_s), LONGEST * window_s)
+        return self._measured(model, in_flight, [*load, *_window(lasting_s)])
+
+    def opened(self, model: str, rate: float, window_s: float) -> Measured:
+        """An open loop: ``rate`` requests a second at random moments (Poisson), whatever becomes of them.
+
+        Raises:
+            ClickException: it failed, or a request did; with what it said.
+        """
+        self._warm_up(model, 2)
+        # A caller that waits for its answer would not send the next one in time: all are asynchronous.
+        load = ["--request-rate-range", f"{rate:.3f}", "--request-distribution", "poisson", "--async"]
+        return self._measured(model, rate, [*load, *_window(window_s)])
+
+    def rate(self, model: str, count: int, in_flight: int) -> float:
+        """Requests a second of a closed loop, over at least ``count`` of them.
+
+        Raises:
+            ClickException: it failed, or a request did; with what it said.
+        """
+        self._warm_up(model, in_flight)
+        window = str(-(-count // WINDOWS))
+        load = ["--concurrency-range", str(in_flight), "--measurement-mode", "count_windows"]
+        return self._measured(model, in_flight, [*load, "--measurement-request-count", window]).rate
+
+    def _warm_up(self, model: str, in_flight: int) -> float:
+        """Two requests of each caller, in a run of their own; about how many a second are answered."""
+        load = ["--concurrency-range", str(in_flight), "--request-count", str(2 * in_flight)]
+        found = _THROUGHPUT.search(self._run(model, load))
+        return float(found[1]) if found else 0.0
+
+    def _measured(self, model: str, asked: float, load: Sequence[str]) -> Measured:
+        said = self._run(model, ["-v", "-s", _EVER, "-r", str(WINDOWS), "--verbose-csv", *load])
+        with self._report.open(newline="") as file:
+            return Measured.read(asked, said, next(csv.DictReader(file)))
+
+    def _run(self, model: str, load: Sequence[str]) -> str:
         self._report.unlink(missing_ok=True)
         command = [
             str(self._binary), "-m", model, "-u", self._url, "-i", "grpc", "-f", str(self._report),
-            "-H", f"{ADMIN_HEADER}:{self._token}", "--input-data", str(self._data),
-            "--concurrency-range", str(in_flight), "--request-count", str(count),
+            "-H", f"{ADMIN_HEADER}:{self._token}", "--input-data", str(self._data), *load,
         ]  # fmt: skip
         root = self._binary.parent.parent
         libraries = [str(path) for pattern in LIBRARIES for path in root.glob(pattern)]
@@ -73,8 +198,11 @@ class Analyzer:
         )
         if done.returncode or not self._report.exists():
             raise click.ClickException(f"perf_analyzer failed: {(done.stdout + done.stderr)[-1000:]}")
-        with self._report.open(newline="") as file:
-            return float(next(csv.DictReader(file))[_RATE])
+        return done.stdout
+
+
+def _window(window_s: float) -> list[str]:
+    return ["--measurement-interval", str(round(1e3 * window_s))]
 
 
 def _written(row: Row) -> dict[str, object]:

@@ -41,20 +41,24 @@ Work = TypeVar("Work")
 class InProcess:
     """All stages of ``recommend_products`` in this process, a pipeline a thread, sessions shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        """Load the models, each with ``threads`` of its own."""
         self._local = threading.local()
-        self._detector = _session(contract.DETECT_FACES)
-        self._backbones = [_session(contract.attributes_model(name)) for name in contract.BACKBONES]
+        self._detector = _session(contract.DETECT_FACES, threads)
+        self._backbones = {
+            contract.probabilities_output(name): _session(contract.attributes_model(name), threads)
+            for name in contract.BACKBONES
+        }
 
-    def run(self, jpeg: Jpeg) -> None:
-        """One picture through decoder, detector and all backbones."""
+    def run(self, jpeg: Jpeg) -> dict[str, NDArray[Any]]:
+        """What decoder, detector and all backbones find in one picture, by the ensemble's names."""
         if not hasattr(self._local, "pipeline"):
             self._local.pipeline = decoder()
         pixels = self._local.pipeline.run(**{contract.IMAGE: [jpeg]})[0].as_array()
         boxes, count = self._detector.run([contract.BOXES, contract.FACE_COUNT], {contract.PIXELS: pixels})
         inputs = {contract.PIXELS: pixels, contract.BOXES: boxes, contract.FACE_COUNT: count}
-        for backbone in self._backbones:
-            backbone.run(None, inputs)
+        found = {name: each.run(None, inputs)[0] for name, each in self._backbones.items()}
+        return {contract.BOXES: boxes, contract.FACE_COUNT: count, **found}
 
 
 def decoder() -> Any:  # noqa: ANN401 - DALI's pipelines have no public type
@@ -68,9 +72,9 @@ def decoder() -> Any:  # noqa: ANN401 - DALI's pipelines have no public type
     return pipeline
 
 
-def _session(model: str) -> onnxruntime.InferenceSession:
+def _session(model: str, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     path = CHECKOUT / "model_repository" / model / "1" / "model.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

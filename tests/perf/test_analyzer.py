@@ -10,13 +10,22 @@ import numpy as np
 import pytest
 
 from adlens import contract
-from perf.analyzer import Analyzer
+from perf.analyzer import Analyzer, Measured
 from perf.engagement import CONTEXT
+from perf.repository import NULL as NULL_REPOSITORY
+from perf.subjects import NULL
 from server.canary import generated_picture
-from server.launcher import ServerOptions
 from tests.conftest import Serve
 
 BINARY = Path(__file__).parents[2] / "out" / "tools" / "bin" / "perf_analyzer"
+SAID = """  Pass [1] throughput: 40 infer/sec. Avg latency: 2792 usec (std 1193 usec).
+  Pass [2] throughput: 50 infer/sec. Avg latency: 2510 usec (std 332 usec).
+  Pass [3] throughput: 45 infer/sec. Avg latency: 2536 usec (std 370 usec).
+  Client:
+    Request count: 137
+    [WARNING] Perf Analyzer was not able to keep up. 2.79% of the requests were delayed.
+"""
+"""Lines of a real run, with round rates."""
 
 
 def rows() -> list[dict[str, np.ndarray]]:
@@ -25,12 +34,25 @@ def rows() -> list[dict[str, np.ndarray]]:
 
 
 @pytest.mark.skipif(not BINARY.exists(), reason="perf_analyzer is not there; `make analyzer` fetches it")
-def test_it_calls_a_real_server_with_real_pictures(serve: Serve, tmp_path: Path) -> None:
-    server = serve(*ServerOptions().repositories, models=(contract.PREDICT_ENGAGEMENT,))
-    analyzer = Analyzer(BINARY, server.url, "none", rows(), tmp_path)
-    assert 0 < analyzer.rate(contract.PREDICT_ENGAGEMENT, 8, 2) < 1000
+def test_it_measures_a_real_server_in_windows(serve: Serve, tmp_path: Path) -> None:
+    server = serve(NULL_REPOSITORY)
+    pictures = [{contract.IMAGE: rows()[0][contract.IMAGE]}]
+    analyzer = Analyzer(BINARY, server.url, "none", pictures, tmp_path)
+    closed = analyzer.closed(NULL, 2, 0.3)
+    assert closed.asked == 2
+    # Of three windows, which are longer where few answers come.
+    assert 3 * 0.3 * 0.5 < closed.requests / closed.rate < 3 * 4 * 0.3 * 2
+    assert 0 < closed.p50_ms <= closed.p90_ms <= closed.p99_ms
+    # What is in the server and what is around it make up what the caller sees.
+    parts = closed.queue_ms + closed.compute_ms + closed.wire_ms
+    assert closed.compute_ms > 0
+    assert parts == pytest.approx(closed.mean_ms, rel=0.1)
+    opened = analyzer.opened(NULL, 40, 0.3)
+    assert opened.asked == 40
+    assert 0 < opened.rate < 120
+    assert analyzer.rate(NULL, 9, 2) > 0
     with pytest.raises(click.ClickException, match="nobody"):
-        analyzer.rate("nobody", 8, 2)
+        analyzer.closed("nobody", 2, 0.3)
 
 
 def test_what_it_says_when_it_fails_is_told(tmp_path: Path) -> None:
@@ -39,5 +61,18 @@ def test_what_it_says_when_it_fails_is_told(tmp_path: Path) -> None:
     binary.write_text('#!/bin/sh\necho "error: $*" >&2\nexit 99\n')
     binary.chmod(0o755)
     with pytest.raises(click.ClickException, match="perf_analyzer failed: error: ") as told:
-        Analyzer(binary, "127.0.0.1:1", "token", rows(), tmp_path).rate("model", 8, 2)
-    assert re.search("-m model .*-H triton-grpc-protocol-admin:token .*--request-count 8", told.value.message)
+        Analyzer(binary, "127.0.0.1:1", "token", rows(), tmp_path).closed("model", 2, 1)
+    assert re.search("-m model .*-H triton-grpc-protocol-admin:token .*--request-count 4", told.value.message)
+
+
+def test_windows_that_are_apart_and_requests_that_left_late_are_told() -> None:
+    row = {
+        "Inferences/Second": "45.5", "p50 latency": "2000", "p90 latency": "3000", "p99 latency": "4000",
+        "Avg latency": "2100", "Server Queue": "33", "Server Compute Input": "43",
+        "Server Compute Infer": "293", "Server Compute Output": "184", "Client Send": "27",
+        "Network+Server Send/Recv": "2000", "Client Recv": "2",
+    }  # fmt: skip
+    found = Measured.read(50, SAID, row)
+    assert (found.rate, found.requests) == (45.5, 137)
+    assert (found.spread, found.delayed) == (0.25, 0.0279)
+    assert (found.queue_ms, found.compute_ms, found.wire_ms) == (0.033, 0.52, 2.029)

@@ -1,0 +1,1 @@
+"""Job 1 by a web application: FastAPI and uvicorn around ONNX Runtime."""

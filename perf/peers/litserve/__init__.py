@@ -1,0 +1,1 @@
+"""Job 1 by LitServe around ONNX Runtime."""

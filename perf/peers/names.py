@@ -1,0 +1,24 @@
+"""The ways to do job 1 that are measured beside each other, and what tables call them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ADLENS: Final = "adlens"
+ADLENS_FAST: Final = "adlens_fast"
+ADLENS_FAST_INT8: Final = "adlens_fast_int8"
+SEED: Final = "seed"
+FASTAPI: Final = "fastapi"
+LITSERVE: Final = "litserve"
+IN_PROCESS: Final = "in_process"
+SERVERS: Final = (FASTAPI, LITSERVE)
+"""Those of the same graphs, for the same callers."""
+LABELS: Final = {
+    SEED: "dlib HOG and six eager torch networks, picture by picture",
+    FASTAPI: "FastAPI around the same graphs",
+    LITSERVE: "LitServe around the same graphs",
+    ADLENS: "adlens",
+    ADLENS_FAST: "adlens, the fast ensemble",
+    ADLENS_FAST_INT8: "adlens, the fast ensemble in integers",
+    IN_PROCESS: "the same graphs in one process, no server",
+}

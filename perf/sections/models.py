@@ -1,0 +1,121 @@
+"""Every ensemble and every leaf at its best concurrency; leaves beside the bare graph, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import click
+
+from adlens import contract
+from adlens.errors import AdlensError
+from adlens.transport import Connection, Endpoint
+from perf import bare, subjects
+from perf.analyzer import Measured
+from perf.findings import Findings
+from perf.repository import ENSEMBLES, filled
+from perf.serving import CHECKOUT, TOKEN, served
+from perf.setting import Setting
+from perf.steps import PARTS, Steps
+
+IN_FLIGHT = (1, 8)
+"""Of ensembles: how long one waits alone, and how much is done together; ``load`` has the curve of job 1."""
+IN_FLIGHT_OF_LEAVES = (2, 4)
+FAILURES = (click.ClickException, AdlensError, KeyError, ValueError)
+"""By which one model has no figure, and the next has its turn."""
+
+
+def measure(setting: Setting, findings: Findings) -> None:
+    """All of them, with galleries that are not empty."""
+    repositories = filled(setting.out / "models")
+    with served(repositories=repositories) as url, Connection(Endpoint(url)) as connection:
+        for model in subjects.ENSEMBLES:
+            _told(findings, url, model, partial(_ensemble, setting, findings, url, connection))
+        leaf = partial(_leaf, setting, findings, url, connection, repositories, 1)
+        for model in subjects.LEAVES:
+            _told(findings, url, model, leaf)
+
+
+def measure_quick(setting: Setting, findings: Findings) -> None:
+    """A few leaves."""
+    repositories = (CHECKOUT / "model_repository", ENSEMBLES)
+    steps = (contract.DECODE, contract.DETECT_FACES)
+    with served(*{*subjects.QUICK_LEAVES, *steps}) as url, Connection(Endpoint(url)) as connection:
+        leaf = partial(_leaf, setting, findings, url, connection, repositories, setting.rounds)
+        for model in subjects.QUICK_LEAVES:
+            _told(findings, url, model, leaf)
+
+
+def _told(findings: Findings, url: str, model: str, take: Callable[[str], None]) -> None:
+    """Measure a model, or say why not."""
+    if not subjects.is_served(url, model):
+        findings.fail(model, "not in this repository")
+        return
+    try:
+        take(model)
+    except FAILURES as error:
+        findings.fail(model, error)
+
+
+def _ensemble(setting: Setting, findings: Findings, url: str, connection: Connection, model: str) -> None:
+    rows = subjects.rows(connection, url, model, setting.pictures)
+    with setting.analyzer(url, rows) as analyzer, Steps(url, TOKEN) as steps:
+        loads, spent = [], []
+        for in_flight in IN_FLIGHT:
+            steps()
+            load = analyzer.closed(model, in_flight, setting.window_s)
+            spent.append({name: parts for name, parts in steps().items() if name != model})
+            loads.append(asdict(load) | shares(load.mean_ms, spent[-1].values()))
+        best = max(range(len(loads)), key=lambda place: loads[place]["rate"])
+        findings.put(
+            model, {"kind": "ensemble", "best": loads[best], "loads": loads, "steps_ms": spent[best]}
+        )
+
+
+def shares(mean_ms: float, steps: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Queue and compute of all steps, and what is left of the mean latency.
+
+    Steps that run side by side are added up, and may leave nothing.
+    """
+    spent = list(steps)
+    queue = sum(each["queue"] for each in spent)
+    compute = sum(each[part] for each in spent for part in PARTS if part != "queue")
+    wire = max(mean_ms - queue - compute, 0.0)
+    return {"queue_ms": round(queue, 3), "compute_ms": round(compute, 3), "wire_ms": round(wire, 3)}
+
+
+def _leaf(
+    setting: Setting,
+    findings: Findings,
+    url: str,
+    connection: Connection,
+    repositories: Sequence[Path],
+    rounds: int,
+    model: str,
+) -> None:
+    rows = subjects.rows(connection, url, model, setting.pictures)
+    folder = next(folder / model for folder in repositories if (folder / model).exists())
+    loads, ratios, bare_rates = [], [], []
+    with setting.analyzer(url, rows) as analyzer:
+        for _ in range(rounds):
+            turn = [analyzer.closed(model, each, setting.window_s) for each in IN_FLIGHT_OF_LEAVES]
+            alone = bare.best(folder, rows, setting.cores, 2 * setting.window_s)
+            loads += turn
+            ratios.append(_best(turn).rate / alone.rate)
+            bare_rates.append(alone.rate)
+    findings.put(
+        model,
+        {
+            "kind": "leaf",
+            "best": asdict(_best(loads)),
+            "loads": [asdict(load) for load in loads],
+            "bare_per_s": bare_rates,
+        },
+    )
+    findings.ratio(f"leaf_to_bare/{model}", ratios)
+
+
+def _best(loads: Sequence[Measured]) -> Measured:
+    return max(loads, key=lambda each: each.rate)

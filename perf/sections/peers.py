@@ -1,0 +1,56 @@
+"""What a user would pick instead, in turns: throughput, median and 99 % of each, and how adlens compares."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+
+import click
+
+from adlens.errors import AdlensError
+from perf.findings import Findings
+from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, SEED, SERVERS
+from perf.peers.ways import WAYS, Figures
+from perf.repository import ENSEMBLES, has_profile
+from perf.setting import Setting
+from perf.subjects import FAST
+
+FAILURES = (click.ClickException, AdlensError, ValueError, OSError, subprocess.TimeoutExpired)
+
+
+def measure(setting: Setting, findings: Findings) -> None:
+    """All ways that can be had; one that fails once has no further turn."""
+    found: dict[str, list[Figures]] = {way: [] for way in WAYS}
+    left = dict(WAYS)
+    if not (ENSEMBLES / FAST).exists():
+        for way in (ADLENS_FAST, ADLENS_FAST_INT8):
+            findings.fail(way, f"{FAST} is not in this repository")
+            del left[way]
+    elif not has_profile(setting.int8_profile):
+        findings.fail(ADLENS_FAST_INT8, f"no model has a configuration {setting.int8_profile!r}")
+        del left[ADLENS_FAST_INT8]
+    for _ in range(setting.rounds):
+        for way, take in list(left.items()):
+            try:
+                found[way].append(take(setting))
+            except FAILURES as error:
+                findings.fail(way, error)
+                del left[way]
+            findings.put("rounds", {way: rounds for way, rounds in found.items() if rounds})
+    compare(found, findings)
+
+
+def compare(found: Mapping[str, Sequence[Figures]], findings: Findings) -> None:
+    """Ratios within each round."""
+
+    def ratio(name: str, way: str, other: str, figure: str) -> None:
+        pairs = zip(found[way], found[other], strict=False)
+        if rounds := [a[figure] / b[figure] for a, b in pairs]:
+            findings.ratio(name, rounds)
+
+    ratio("adlens_to_seed", ADLENS, SEED, "rate")
+    ratio("fast_to_seed", ADLENS_FAST, SEED, "rate")
+    ratio("fast_in_integers_to_seed", ADLENS_FAST_INT8, SEED, "rate")
+    for peer in SERVERS:
+        ratio(f"adlens_to_{peer}", ADLENS, peer, "rate")
+        ratio(f"p99_to_{peer}", ADLENS, peer, "p99_ms")

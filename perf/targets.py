@@ -1,0 +1,73 @@
+"""What the benchmark is held against: ratios of ways that took turns in one run, and their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adlens import contract
+
+RESNET, VGG = "resnet50", "vgg16"
+PICTURE = contract.RECOMMEND_PRODUCTS
+EACH: Final = "/"
+"""At the end of a target's name: all ratios that begin so are meant, and the worst of them counts."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Attributes: ``ratio``, its name among the findings; ``bound``; whether more is better."""
+
+    what: str
+    ratio: str
+    bound: float
+    at_least: bool = True
+
+
+TARGETS: Final = (
+    Target("recommend_products over its stages in one process", "served_analyzer_to_in_process", 0.95),
+    Target("the slowest leaf over its bare graph", f"leaf_to_bare{EACH}", 0.97),
+    Target("recommend_products over the seed's way", "adlens_to_seed", 10),
+    Target("the fast ensemble over the seed's way", "fast_to_seed", 25),
+    Target("over FastAPI and ONNX Runtime: throughput", "adlens_to_fastapi", 1.05),
+    Target("over FastAPI and ONNX Runtime: p99", "p99_to_fastapi", 0.7, at_least=False),
+    Target("over LitServe: throughput", "adlens_to_litserve", 1.05),
+    Target("over LitServe: p99", "p99_to_litserve", 0.7, at_least=False),
+    Target("int8 over float, ResNet50", f"int8_to_float/{RESNET}", 3.0),
+    Target("int8 over float, VGG16", f"int8_to_float/{VGG}", 3.0),
+    Target("ResNet50 in int8 over this processor's int8 peak", "int8_of_peak", 0.70),
+    Target("latency of a cache miss over a hit", "miss_to_hit", 50),
+    Target(
+        "p99 at 70 % of the peak over the unloaded median",
+        f"p99_at_70_to_unloaded/{PICTURE}",
+        3,
+        at_least=False,
+    ),
+    Target("growth of memory, MB a minute", "memory_mb_per_min", 1, at_least=False),
+)
+LOWER_IS_BETTER: Final = tuple(target.ratio for target in TARGETS if not target.at_least)
+
+
+def judge(ratios: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each target with the measured value and whether it is met; both None where it was not measured."""
+    return [_judged(target, ratios) for target in TARGETS]
+
+
+def _judged(target: Target, ratios: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    meant = {
+        name: float(ratio["value"])
+        for name, ratio in ratios.items()
+        if name == target.ratio or (target.ratio.endswith(EACH) and name.startswith(target.ratio))
+    }
+    worst = min if target.at_least else max
+    name = worst(meant, key=lambda each: meant[each], default=None)
+    value = None if name is None else meant[name]
+    met = None if value is None else (value >= target.bound if target.at_least else value <= target.bound)
+    return {
+        "what": target.what,
+        "ratio": name or target.ratio,
+        "bound": target.bound,
+        "at_least": target.at_least,
+        "value": value,
+        "met": met,
+    }
