@@ -75,7 +75,7 @@ check: $(INSTALLED)  ## format, lint, types, layers, model repositories
 	$(BIN)/lint-imports
 	$(BIN)/python -m server.lint model_repository ensembles
 
-bench: models  ## all benchmarks beside what one would pick instead, in 20 minutes; out/bench/report.html; BENCH="--only load --price-per-hour 0.1"
+bench: models-int8  ## all benchmarks beside what one would pick instead, in 20 minutes; out/bench/report.html; BENCH="--only load --price-per-hour 0.1"
 	-$(MAKE) --no-print-directory analyzer
 	$(BIN)/python -m perf.bench run $(BENCH)
 
