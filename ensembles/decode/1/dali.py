@@ -26,8 +26,8 @@ CANVAS = 640
 MAX_BATCH = 8
 """Largest batch, ``adlens.contract.MAX_BATCH``; Triton's configuration overrides it."""
 HARDWARE_SHARE = 0.65
-"""Of pictures decoded by the GPU's JPEG engine, where it has one; its other units take the rest. DALI's default:
-the best depends on the GPU and on ``num_threads``, and is to be found by trying."""
+"""Of pictures decoded by the GPU's JPEG engine, where it has one; its other units take the rest. DALI's
+default; the best depends on the GPU and on ``num_threads``, and is to be found by trying."""
 USUAL_SIDE = 1920
 """Memory for pictures up to this side is taken before the first one comes, not while they wait."""
 
