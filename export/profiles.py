@@ -44,9 +44,10 @@ DECODE_THREADS: Final = 4
 """Of the processor, for each instance that decodes: what the GPU does not do of a JPEG."""
 HEAD: Final = "# Written by `python -m export.profiles` from config.pbtxt and export/choices.py: edit those."
 WIDTH: Final = 118
-Config = model_config_pb2.ModelConfig
+Config = Any
+"""A ``ModelConfig`` of ``model_config.proto``, which brings no types."""
 Message = Any
-"""A message of ``model_config.proto``, which brings no types."""
+"""Another message of it."""
 
 
 def profile(model: str, config: Config, name: str, picture_bytes: int) -> str | None:
@@ -258,6 +259,11 @@ def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> str:
     return "\n".join(["    {", f'      model_name: "{model}"', "      model_version: -1", *maps, "    }"])
 
 
+def read_config(file: Path) -> Config:
+    """A model configuration."""
+    return text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+
 def written(repositories: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
     """Each profile's file in the repositories and what should be in it, None for no such file.
 
@@ -268,7 +274,7 @@ def written(repositories: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
     picture_bytes = picture.stat().st_size
     for repository in repositories:
         for file in sorted(repository.glob("*/config.pbtxt")):
-            config = text_format.Parse(file.read_text(encoding="utf-8"), Config())
+            config = read_config(file)
             for name in PROFILES:
                 text = profile(file.parent.name, config, name, picture_bytes)
                 yield file.parent / "configs" / f"{name}.pbtxt", text

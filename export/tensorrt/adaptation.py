@@ -28,9 +28,9 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from export.choices import Precision
 from export.tensorrt.checking import element_types, subgraphs
 
-WITHIN: Final = {TensorProto.UINT8: TensorProto.INT32, TensorProto.DOUBLE: TensorProto.FLOAT}
+WITHIN: Final[dict[int, int]] = {TensorProto.UINT8: TensorProto.INT32, TensorProto.DOUBLE: TensorProto.FLOAT}
 """What stands for these types within a graph: operators that take bytes take it, too, and give the same."""
-INSTEAD_OF_TRUTH: Final = {"NonZero": TensorProto.FLOAT, "Equal": TensorProto.INT32}
+INSTEAD_OF_TRUTH: Final[dict[str, int]] = {"NonZero": TensorProto.FLOAT, "Equal": TensorProto.INT32}
 """What these operators are given in place of truth values, and NonZero of whole numbers."""
 _CAST: Final = "Cast"
 _KEPT: Final = ("IsInf", "IsNaN", "GridSample", "NonZero")

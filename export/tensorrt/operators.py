@@ -8,7 +8,7 @@ supported; nor is any operator of another domain, such as the trees of ``ai.onnx
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from onnx import AttributeProto, NodeProto, TensorProto
 
@@ -131,7 +131,7 @@ def restriction(node: NodeProto, constants: Mapping[str, int]) -> str | None:
     return None
 
 
-def _value(attribute: AttributeProto) -> object:
+def _value(attribute: AttributeProto) -> Any:  # noqa: ANN401 - as the attribute has it
     match attribute.type:
         case AttributeProto.INT:
             return attribute.i
