@@ -78,7 +78,9 @@ def _text(lines: Iterable[str]) -> str:
 def _leaf(config: Config, choice: Choice, name: str, picture_bytes: int) -> Iterator[str]:
     planned = choice.engine is Engine.TENSORRT and name == GPU
     yield from _comment(choice.why)
-    yield 'platform: "tensorrt_plan"' if planned else f'backend: "{config.backend}"'
+    yield f'backend: "{"tensorrt" if planned else config.backend}"'
+    if planned:
+        yield 'platform: "tensorrt_plan"'
     if choice.engine is Engine.TENSORRT:
         yield f'default_model_filename: "{PLAN if planned else GPU_GRAPH}"'
     yield f"max_batch_size: {choice.batch}"

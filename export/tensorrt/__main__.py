@@ -7,7 +7,6 @@ or passes; 1 some were refused; 2 wrong usage; 3 there is no TensorRT or no GPU.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ import click
 
 from export import samples
 from export.choices import CHOICES, Choice, Engine, Precision
-from export.profiles import GPU, ONNXRUNTIME
+from export.profiles import GPU, GPU_GRAPH, ONNXRUNTIME
 from export.tensorrt.adaptation import adapted
 from export.tensorrt.checking import load, obstacles
 from export.tensorrt.engine import MissingGpuError, TensorRt
@@ -90,9 +89,16 @@ def main(
             refused = True
             click.echo(f"refused: {error}", err=True)
             if fall_back:
-                configs = repository / name / "configs"
-                shutil.copyfile(configs / f"{ONNXRUNTIME}.pbtxt", configs / f"{GPU}.pbtxt")
+                _fall_back(repository / name)
     sys.exit(REFUSED if refused and not fall_back else 0)
+
+
+def _fall_back(model: Path) -> None:
+    """Have ONNX Runtime run a leaf in the profile for plans: the graph for TensorRT if there is one."""
+    text = (model / "configs" / f"{ONNXRUNTIME}.pbtxt").read_text(encoding="utf-8")
+    if not (model / "1" / GPU_GRAPH).exists():
+        text = text.replace(GPU_GRAPH, SOURCE)
+    (model / "configs" / f"{GPU}.pbtxt").write_text(text, encoding="utf-8")
 
 
 def _checked(chosen: dict[str, Choice], repository: Path) -> Iterator[str]:

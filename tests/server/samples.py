@@ -169,6 +169,8 @@ def warming(*contents: bytes) -> Breaker:
     return change
 
 
+TENSORRT = """optimization { execution_accelerators { gpu_execution_accelerator {
+  name: "tensorrt" parameters { key: "trt_engine_cache" value: "1" } } } }"""
 SAMPLES: list[tuple[str, Breaker]] = [
     ("unreadable-configuration", edit("first", ("max_batch_size: 4", "max_batch_size: many"))),
     ("unreadable-configuration", edit("first", add="max_batch: 4")),
@@ -219,6 +221,7 @@ SAMPLES: list[tuple[str, Breaker]] = [
     ("parameter-value", edit("first", add=parameter("adlens_rows_abreast", "0"))),
     ("parameter-value", edit("decode", ('"jpeg"', '"jpg"'))),
     ("unknown-accelerator", edit("first", add=ACCELERATOR)),
+    ("accelerator-parameter", edit("first", add=TENSORRT)),
     ("newer-field", edit("chain", ("scheduling {", "scheduling { max_inflight_requests: 4"))),
     ("newer-field", edit("first", add="model_metrics { }")),
     ("profile-differs", profile_that_differs),
@@ -287,6 +290,7 @@ HARMLESS: dict[str, Breaker] = {
 }
 """What must not be taken for a fault."""
 LOADED = {
+    "accelerator-parameter": "read on GPUs alone",
     "bytes-output": "24.10 ends only when asked for classes",
     "contract-batch": "a fact of ours",
     "contract-tensors": "a fact of ours",
