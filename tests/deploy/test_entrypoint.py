@@ -1,4 +1,4 @@
-"""The container's entry point, with programs in place of Triton, GPU and TensorRT that write down their calls."""
+"""The container's entry point, with programs in place of Triton and TensorRT that write down their calls."""
 
 from __future__ import annotations
 
