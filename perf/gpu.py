@@ -119,10 +119,11 @@ def run(device: torch.device, effort: Effort, url: str | None) -> Report:
     """Measure everything that is there."""
     report = Report(device, dry=effort is DRY)
     chip = chips.find(_describe(device)["name"]) if device.type == "cuda" else None
-    for subject in subjects.subjects(effort):
+    chosen = subjects.subjects(effort)
+    for subject in chosen:
         report.add(by_torch.measure(subject, device, chip, effort, report.skip))
     jpeg = np.fromfile(PICTURE, np.uint8)
-    scorer = subjects.Attributes(subjects.backbones()).eval()
+    (scorer,) = (each.network for each in chosen if each.name == subjects.ATTRIBUTES)
     if onnxruntime := _engine("by_onnxruntime", report):
         report.add(onnxruntime.measure(device, effort, report.skip))
     if device.type != "cuda":

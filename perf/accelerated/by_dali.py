@@ -15,6 +15,7 @@ from torch.utils import dlpack
 from perf.accelerated.by_torch import Skip
 from perf.accelerated.graphs import CHECKOUT
 from perf.accelerated.measuring import Array, Effort, Measurement, seconds
+from perf.accelerated.subjects import ATTRIBUTES
 
 PIPELINE: Final = CHECKOUT / "ensembles" / "decode" / "1" / "dali.py"
 THREADS: Final = 8
@@ -68,6 +69,6 @@ def _scored(
     with torch.inference_mode():
         taken = seconds(lambda: network(decode()), device, effort)
     return Measurement(
-        "attributes vgg16+resnet50", "DALI and torch", precision, batch, batch / taken, 1e3 * taken,
+        ATTRIBUTES, "DALI and torch", precision, batch, batch / taken, 1e3 * taken,
         scope="end to end", inputs="real",
     )  # fmt: skip

@@ -27,8 +27,8 @@ Run = Callable[[], Tensor]
 Prepare = Callable[[nn.Module, Tensor], Run]
 Skip = Callable[[str, str], None]
 """Takes what is left out, and why."""
-BYTES: Final = {"fp32": 4, "tf32": 4, "fp16": 2}
-_NAMES: Final = {"fp32": "single", "tf32": "single", "fp16": "half"}
+HALVES: Final = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Processors compute in the latter, where they have it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Way:
     name: str
     precision: str
     prepare: Prepare
-    needs_gpu: bool = False
+    on: tuple[str, ...] = ("cuda",)
 
 
 def _eager(network: nn.Module, rows: Tensor) -> Run:
@@ -70,11 +70,12 @@ def _graph(network: nn.Module, rows: Tensor) -> Run:
 
 
 WAYS: Final = (
-    Way("torch", "fp32", _eager),
-    Way("torch", "tf32", _eager, needs_gpu=True),
+    Way("torch", "fp32", _eager, on=("cuda", "cpu")),
+    Way("torch", "tf32", _eager),
+    Way("torch channels last", "bf16", _eager, on=("cpu",)),
     Way("torch channels last", "fp16", _eager),
-    Way("torch channels last, CUDA graph", "fp16", _graph, needs_gpu=True),
-    Way("torch channels last, compiled", "fp16", _compiled, needs_gpu=True),
+    Way("torch channels last, CUDA graph", "fp16", _graph),
+    Way("torch channels last, compiled", "fp16", _compiled),
 )
 
 
@@ -84,8 +85,8 @@ def measure(
     """All ways, at all batch sizes; one that fails is skipped, and so are larger batches of it."""
     network = subject.network.to(device)
     for way in WAYS:
-        if way.needs_gpu and device.type != "cuda":
-            skip(f"{subject.name}, {way.name}, {way.precision}", "needs a GPU")
+        if device.type not in way.on:
+            skip(f"{subject.name}, {way.name}, {way.precision}", f"runs on {', '.join(way.on)}")
             continue
         for batch in subject.batches or effort.batches:
             try:
@@ -114,7 +115,7 @@ def _one(
         found = _numbers(run())
         taken = seconds(run, device, effort)
     per_s = batch / taken
-    spent = cost(network, given[:1], BYTES[way.precision])
+    spent = cost(network, given[:1], 2 if way.precision in HALVES else 4)
     return Measurement(
         subject.name, way.name, way.precision, batch, per_s, 1e3 * taken,
         parity=gap(expected, found), memory_bytes=peak_memory(device),
@@ -134,13 +135,15 @@ def _allow_tf32(allowed: bool) -> None:
 
 def _prepared(network: nn.Module, given: Tensor, precision: str) -> tuple[nn.Module, Tensor]:
     """Network and input as the precision has them; canvases stay bytes."""
-    if _NAMES[precision] == "single":
+    if precision not in HALVES:
         return network, given
-    halved = copy.deepcopy(network).half().to(memory_format=torch.channels_last)
+    half = HALVES[precision]
+    halved = copy.deepcopy(network).to(half).to(memory_format=torch.channels_last)
     if given.dtype is torch.uint8:
         return halved, given
-    half = given.half()
-    return halved, half.to(memory_format=torch.channels_last) if half.dim() == len("NCHW") else half
+    rounded = given.to(half)
+    is_picture = rounded.dim() == len("NCHW")
+    return halved, rounded.to(memory_format=torch.channels_last) if is_picture else rounded
 
 
 def _numbers(tensor: Tensor) -> Array:

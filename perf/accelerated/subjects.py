@@ -23,6 +23,8 @@ SEED: Final = 1
 CANVAS: Final = 640
 """``adlens.contract.CANVAS``, which a machine that has torch alone cannot import."""
 LABELS: Final = 3
+ATTRIBUTES: Final = "attributes vgg16+resnet50"
+"""Name of the subject that takes canvases."""
 DIMENSION: Final = 512
 """Of an embedding in the gallery, and how many of the nearest are wanted."""
 NEAREST: Final = 10
@@ -53,10 +55,13 @@ def subjects(effort: Effort) -> list[Subject]:
     """All of them, of the sizes that ``effort`` asks for."""
     torch.manual_seed(SEED)
     side = effort.side or 224
+    vgg16, resnet50 = Vgg16().eval(), ResNet50().eval()
+    # Which folds the ResNet's batch norms, as its export does.
+    backbones: list[Backbone] = [Vgg16Backbone(vgg16), ResNet50Backbone(resnet50)]
     return [
-        Subject("resnet50", ResNet50().eval(), lambda rows: _pictures(rows, side)),
-        Subject("vgg16", Vgg16().eval(), lambda rows: _pictures(rows, side)),
-        Subject("attributes vgg16+resnet50", Attributes(backbones()).eval(), canvases),
+        Subject("resnet50", resnet50, lambda rows: _pictures(rows, side)),
+        Subject("vgg16 features", vgg16.features, lambda rows: _pictures(rows, side)),
+        Subject(ATTRIBUTES, Attributes(backbones).eval(), canvases),
         Subject(
             f"gallery of {effort.photos:,} x {DIMENSION}",
             Gallery(effort.photos).eval(),
@@ -64,11 +69,6 @@ def subjects(effort: Effort) -> list[Subject]:
             (effort.queries,),
         ),
     ]
-
-
-def backbones() -> list[Backbone]:
-    """Both, with seeded weights."""
-    return [Vgg16Backbone(Vgg16().eval()), ResNet50Backbone(ResNet50().eval())]
 
 
 def _pictures(rows: int, side: int) -> Tensor:
