@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import onnx
@@ -26,6 +27,8 @@ from onnx import (
 from export.tensorrt.operators import COMPUTED, DATA_DEPENDENT, OPSETS, TYPES, VERSION, restriction
 
 DOMAINS: Final = ("", "ai.onnx")
+LARGE: Final = 1024
+"""Bytes of a weight that is no shape, place or threshold."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ def _names(types: set[int] | frozenset[int]) -> str:
     )
 
 
-def load(path: str) -> ModelProto:
-    """A graph without the weights that lie beside it."""
-    return onnx.load(path, load_external_data=False)
+def outline(path: Path) -> ModelProto:
+    """A graph without its large weights, which are nearly all of it and tell nothing of its operators."""
+    model = onnx.load(path, load_external_data=False)
+    for weight in model.graph.initializer:
+        if len(weight.raw_data) > LARGE and weight.data_type == TensorProto.FLOAT:
+            weight.ClearField("raw_data")
+    return model

@@ -114,6 +114,7 @@ def write_graph(model: str, choice: Choice, folder: Path, tensors: Mapping[str, 
     if _is_current(target, record):
         return record
     graph = adapted(onnx.load(source), choice.precision)
+    onnx.checker.check_model(graph)
     if found := obstacles(graph):
         raise RefusedError(f"{model}: {refusal(found)}")
     data = bytes(graph.SerializeToString())
