@@ -41,7 +41,9 @@ TIMINGS: Final = Path("/var/cache/adlens/timings")
 @click.option("--check", is_flag=True, help="Only hold the graphs against TensorRT's documentation.")
 @click.option("--graphs", is_flag=True, help="Only write model.gpu.onnx, which needs no GPU.")
 @click.option(
-    "--precision", type=click.Choice(list(Precision)), help="Of all of them, not that of each one's choice."
+    "--precision",
+    type=click.Choice([each.value for each in Precision]),
+    help="Of all of them, not that of each one's choice.",
 )
 @click.option(
     "--fall-back",
@@ -54,7 +56,7 @@ def main(
     repository: Path,
     check: bool,
     graphs: bool,
-    precision: Precision | None,
+    precision: str | None,
     fall_back: bool,
     timings: Path,
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from typing import Final
 
+import numpy as np
 from onnx import (
     AttributeProto,
     GraphProto,
@@ -82,7 +83,12 @@ def _change_types(graph: GraphProto) -> None:
         _change_type(weight)
     for node in graph.node:
         for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
+            if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                # The converter to half precision knows constants that are tensors alone.
+                numbers = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+                tensor = numpy_helper.from_array(np.array(numbers, np.float32))
+                attribute.CopyFrom(helper.make_attribute("value", tensor))
+            elif attribute.type == AttributeProto.TENSOR:
                 _change_type(attribute.t)
             elif node.op_type == _CAST and attribute.name == "to":
                 attribute.i = WITHIN.get(attribute.i, attribute.i)

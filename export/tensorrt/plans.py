@@ -246,7 +246,8 @@ def difference(expected: Mapping[str, Array], found: Mapping[str, Array]) -> flo
         if want.dtype.kind in "iub":
             gaps.append(0.0 if np.array_equal(want, got) else float("inf"))
             continue
-        gap = np.abs(want.astype(np.float64) - got)
+        with np.errstate(invalid="ignore"):  # infinite less infinite
+            gap = np.abs(want.astype(np.float64) - got)
         gap[(want == got) | (np.isnan(want) & np.isnan(got))] = 0
         largest = np.abs(want[np.isfinite(want)]).max(initial=1.0)
         gaps.append(float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0) / largest))

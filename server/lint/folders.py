@@ -173,7 +173,7 @@ def _length(entry: Entry) -> int | None:
     kind = model_config_pb2.DataType.Name(entry.data_type).removeprefix("TYPE_")
     if kind in ("STRING", "INVALID"):
         return None
-    return math.prod(entry.dims) * np.dtype(triton_to_np_dtype(kind)).itemsize
+    return int(math.prod(entry.dims) * np.dtype(triton_to_np_dtype(kind)).itemsize)
 
 
 @rule(Severity.WARNING)
