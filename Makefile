@@ -7,7 +7,7 @@ DEMO := out/demo
 TOOLS := out/tools
 ANALYZER := $(TOOLS)/bin/perf_analyzer
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer gpu-image gpu-demo clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer bench-gpu gpu-image gpu-demo clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -126,6 +126,9 @@ $(ANALYZER): $(INSTALLED)
 		tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79
 	cd $(TOOLS) && apt-get download --quiet libb64-0d && dpkg-deb --extract libb64-0d_*.deb .
 	touch $@
+
+bench-gpu: $(INSTALLED)  ## what a GPU reaches with whatever runs there; python -m perf.gpu needs torch and numpy alone
+	$(BIN)/python -m perf.gpu
 
 gpu-image: models  ## the container for GPUs, on NVIDIA's Triton
 	docker build --file deploy/Dockerfile --tag adlens-gpu .

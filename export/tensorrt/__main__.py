@@ -43,7 +43,7 @@ TIMINGS: Final = Path("/var/cache/adlens/timings")
 @click.option(
     "--precision",
     type=click.Choice([each.value for each in Precision]),
-    help="Of all of them, not that of each one's choice.",
+    help="Not that of each one's choice.",
 )
 @click.option(
     "--fall-back",

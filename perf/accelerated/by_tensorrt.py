@@ -71,5 +71,5 @@ def _all_batches(graph: Graph, device: torch.device, effort: Effort) -> Iterator
         taken = seconds(lambda: context.execute_async_v3(stream), device, effort)  # noqa: B023 - run at once
         yield Measurement(
             graph.model, "TensorRT", graph.precision, batch, batch / taken, 1e3 * taken, inputs=kind,
-            memory_bytes=int(engine.device_memory_size_v2),
+            parity=graph.plan_parity, memory_bytes=int(engine.device_memory_size_v2),
         )  # fmt: skip

@@ -54,6 +54,12 @@ class Graph:
         return file if file.exists() else None
 
     @property
+    def plan_parity(self) -> float | None:
+        """Largest difference to ``model.onnx`` that was seen when the plan was built, as in ``Measurement``."""
+        beside = self.folder / "model.json"
+        return max(json.loads(beside.read_text())["parity"].values()) if beside.exists() else None
+
+    @property
     def precision(self) -> str:
         """Of the graph for GPUs, as is written beside it."""
         beside = self.folder / "model.gpu.json"
