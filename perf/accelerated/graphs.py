@@ -55,7 +55,7 @@ class Graph:
 
     @property
     def plan_parity(self) -> float | None:
-        """Largest difference to ``model.onnx`` that was seen when the plan was built, as in ``Measurement``."""
+        """Largest difference to ``model.onnx`` that was seen when the plan was built."""
         beside = self.folder / "model.json"
         return max(json.loads(beside.read_text())["parity"].values()) if beside.exists() else None
 
