@@ -52,7 +52,7 @@ def _compiled(network: nn.Module, rows: Tensor) -> Run:
 
 def _graph(network: nn.Module, rows: Tensor) -> Run:
     """All launches recorded once and replayed."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
@@ -116,10 +116,11 @@ def _one(
         taken = seconds(run, device, effort)
     per_s = batch / taken
     spent = cost(network, given[:1], 2 if way.precision in HALVES else 4)
+    operations, traffic = shares(per_s, batch, way.precision, spent, chip)
     return Measurement(
         subject.name, way.name, way.precision, batch, per_s, 1e3 * taken,
         parity=gap(expected, found), memory_bytes=peak_memory(device),
-        **shares(per_s, batch, way.precision, spent, chip),
+share_of_operations=operations, share_of_traffic=traffic,
     )  # fmt: skip
 
 
@@ -138,7 +139,8 @@ def _prepared(network: nn.Module, given: Tensor, precision: str) -> tuple[nn.Mod
     if precision not in HALVES:
         return network, given
     half = HALVES[precision]
-    halved = copy.deepcopy(network).to(half).to(memory_format=torch.channels_last)
+    halved = copy.deepcopy(network).to(half)
+    halved = halved.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if given.dtype is torch.uint8:
         return halved, given
     rounded = given.to(half)

@@ -133,16 +133,14 @@ def reset_memory(device: torch.device) -> None:
 
 
 def shares(
-    per_s: float, batch: int, precision: str, cost: Cost | None, chip: Chip | None
-) -> dict[str, float | None]:
-    """``share_of_operations`` and ``share_of_traffic`` of a measurement."""
-    if cost is None or chip is None:
-        return {"share_of_operations": None, "share_of_traffic": None}
+    per_s: float, batch: int, precision: str, cost: Cost, chip: Chip | None
+) -> tuple[float | None, float | None]:
+    """Of the chip's peak, in operations and in traffic; None where it is not known."""
+    if chip is None:
+        return None, None
     peak = chip.operations.get(precision)
-    return {
-        "share_of_operations": per_s * cost.operations / peak if peak else None,
-        "share_of_traffic": per_s * (cost.traffic + cost.weights / batch) / chip.bytes_per_s,
-    }
+    traffic = per_s * (cost.traffic + cost.weights / batch) / chip.bytes_per_s
+    return per_s * cost.operations / peak if peak else None, traffic
 
 
 def gap(expected: Array, found: Array) -> float:

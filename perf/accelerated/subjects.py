@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -117,8 +117,8 @@ class Attributes(nn.Module):
             shape = [len(pixels), 3, size, size]
             grid = functional.affine_grid(warp.expand(len(pixels), -1, -1), shape, align_corners=False)
             chips = functional.grid_sample(canvas, grid, align_corners=False)
-            shared = backbone.trunk(chips)
-            found += [tail(shared) for tail in tails]
+            shared = cast(Backbone, backbone).trunk(chips)
+            found += [tail(shared) for tail in cast(nn.ModuleList, tails)]
         return torch.cat(found, 1).sigmoid()
 
 
