@@ -86,8 +86,8 @@ def _change_types(graph: GraphProto) -> None:
             if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
                 # The converter to half precision knows constants that are tensors alone.
                 numbers = attribute.f if attribute.name == "value_float" else list(attribute.floats)
-                tensor = numpy_helper.from_array(np.array(numbers, np.float32))
-                attribute.CopyFrom(helper.make_attribute("value", tensor))
+                constant = numpy_helper.from_array(np.array(numbers, np.float32))
+                attribute.CopyFrom(helper.make_attribute("value", constant))
             elif attribute.type == AttributeProto.TENSOR:
                 _change_type(attribute.t)
             elif node.op_type == _CAST and attribute.name == "to":
