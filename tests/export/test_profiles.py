@@ -17,7 +17,12 @@ from export.choices import CHOICES, Engine, Precision, choice_of
 from server.lint import Survey, lint
 
 KINDS = model_config_pb2.ModelInstanceGroup
-FILES = sorted(file for repository in profiles.REPOSITORIES for file in repository.glob("*/configs/*.pbtxt"))
+FILES = sorted(
+    file
+    for repository in profiles.REPOSITORIES
+    for name in profiles.PROFILES
+    for file in repository.glob(f"*/configs/{name}.pbtxt")
+)
 LEAVES = {
     file.parent.name
     for repository in profiles.REPOSITORIES
