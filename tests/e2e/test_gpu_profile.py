@@ -81,7 +81,7 @@ def test_the_gate_is_a_step_of_its_own_and_refuses_with_the_reason(stand_ins: Se
     image = triton.InferInput(contract.IMAGE, [1, len(text)], "UINT8")
     image.set_data_from_numpy(text[None])
     with triton.InferenceServerClient(stand_ins.url) as client:
-        with pytest.raises(InferenceServerException, match="not a picture") as refused:
+        with pytest.raises(InferenceServerException, match="not a JPEG") as refused:
             client.infer(contract.RECOMMEND_PRODUCTS, [image], client_timeout=TIMEOUT_S)
         assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
         (decoded,) = client.get_inference_statistics(contract.DECODE).model_stats
