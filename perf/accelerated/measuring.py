@@ -39,7 +39,7 @@ class Effort:
     queries: int = 256
 
 
-DRY: Final = Effort(batches=(2,), round_s=0.0, rounds=1, side=64, photos=1_000, queries=4)
+DRY: Final = Effort(batches=(1,), round_s=0.0, rounds=1, side=64, photos=1_000, queries=4)
 """Shows that all of it runs, and measures nothing."""
 
 

@@ -55,7 +55,7 @@ def subjects(effort: Effort) -> list[Subject]:
     """All of them, of the sizes that ``effort`` asks for."""
     torch.manual_seed(SEED)
     side = effort.side or 224
-    vgg16, resnet50 = Vgg16().eval(), ResNet50().eval()
+    vgg16, resnet50 = _vgg16(), ResNet50().eval()
     # Which folds the ResNet's batch norms, as its export does.
     backbones: list[Backbone] = [Vgg16Backbone(vgg16), ResNet50Backbone(resnet50)]
     return [
@@ -69,6 +69,17 @@ def subjects(effort: Effort) -> list[Subject]:
             (effort.queries,),
         ),
     ]
+
+
+def _vgg16() -> Vgg16:
+    """Without its classifier, which none of ours runs and which is most of its weights."""
+    with torch.device("meta"):
+        network = Vgg16().eval()
+    network.features.to_empty(device="cpu")
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):
+            layer.reset_parameters()
+    return network
 
 
 def _pictures(rows: int, side: int) -> Tensor:
