@@ -47,7 +47,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Ser
         text = file.read_text().replace("KIND_GPU", "KIND_AUTO")
         # A process an instance here, and batches that no CPU warms up with in time.
         text = re.sub(r"count: \d+", "count: 1", text)
-        text = re.sub(r'(?<=" )batch_size: (?!1\b)\d+$', "batch_size: 2", text, flags=re.MULTILINE)
+        text = re.sub(r'(?<=" )batch_size: (?!1\b)\d+$', "batch_size: 1", text, flags=re.MULTILINE)
         if file.parents[1].name not in LEAVES:
             text = text.replace(profiles.GPU_GRAPH, "model.onnx")
         file.write_text(text)
