@@ -50,6 +50,7 @@ def _all_batches(
     skip: Skip,
 ) -> Iterator[Measurement]:
     name = f"ONNX Runtime, {provider.removesuffix('ExecutionProvider')}"
+    name += ", graph for GPUs" if file != graph.original else ""
     try:
         session, original = _session(file, provider), _session(graph.original, "CPUExecutionProvider")
         for batch in effort.batches:
