@@ -30,6 +30,7 @@ DIMENSION: Final = 512
 NEAREST: Final = 10
 FACE: Final = (200.0, 120.0, 440.0, 420.0)
 """x1, y1, x2, y2 of the one face of each canvas, in its pixels."""
+WARP_UNITS: Final = 1e6
 CROP: Final = (0.5, 0.2, 0.8)
 """Face heights added above, below and on either side of the middle, as ``contract.CROP_ABOVE`` and so on."""
 
@@ -126,19 +127,20 @@ class Attributes(nn.Module):
         middle = (x1 + x2) / 2
         corners = torch.tensor([middle - beside, y1 - above, middle + beside, y2 + below]) * 2 / CANVAS - 1
         scale, centre = (corners[2:] - corners[:2]) / 2, (corners[2:] + corners[:2]) / 2
-        self.register_buffer(
-            "warp", torch.cat([torch.diag(scale), centre[:, None]], 1)[None], persistent=False
-        )
+        warp = torch.cat([torch.diag(scale), centre[:, None]], 1)[None]
+        # As whole numbers, which stay as they are where all else becomes half precision: places in a picture.
+        self.register_buffer("warp", (warp * WARP_UNITS).round().long(), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Probabilities."""
-        warp = self.get_buffer("warp")
-        canvas = pixels.permute(0, 3, 1, 2).to(warp.dtype)
+        warp = self.get_buffer("warp").float() / WARP_UNITS
+        canvas = pixels.permute(0, 3, 1, 2).float()
+        precision = next(self.parameters()).dtype
         found = []
         for backbone, tails, size in zip(self.backbones, self.tails, self.sizes, strict=True):
             shape = [len(pixels), 3, size, size]
             grid = functional.affine_grid(warp.expand(len(pixels), -1, -1), shape, align_corners=False)
-            chips = functional.grid_sample(canvas, grid, align_corners=False)
+            chips = functional.grid_sample(canvas, grid, align_corners=False).to(precision)
             shared = cast(Backbone, backbone).trunk(chips)
             found += [tail(shared) for tail in cast(nn.ModuleList, tails)]
         return torch.cat(found, 1).sigmoid()
