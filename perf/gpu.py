@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = _describe(device)["name"].lower().replace(" ", "-") if given.device == "cuda" else "dry-run"
     out = given.out or (RESULTS if given.device == "cuda" else CHECKOUT / "out") / f"gpu-{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+    out.write_text(json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
     _say(f"written: {out}")
     if plot := _engine("plot", report):
         title = "dry run on a CPU: no figures" if report.dry else _describe(device)["name"]

@@ -144,6 +144,14 @@ def shares(
 
 
 def gap(expected: Array, found: Array) -> float:
-    """Largest difference, in shares of the largest expected value where that is over 1."""
-    largest = float(np.abs(expected).max(initial=1.0))
-    return float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max(initial=0.0)) / largest
+    """Largest difference, in shares of the largest expected value where that is over 1.
+
+    What is infinite or no number on both sides is the same; on one side alone, the difference is the largest
+    number that JSON can carry.
+    """
+    with np.errstate(invalid="ignore"):  # infinite less infinite
+        difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+    difference[(expected == found) | (np.isnan(expected) & np.isnan(found))] = 0
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
+    bounded = np.nan_to_num(difference, nan=np.finfo(np.float64).max)
+    return float(bounded.max(initial=0.0) / largest)

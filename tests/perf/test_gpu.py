@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -96,6 +97,13 @@ def test_the_share_of_a_chip_is_of_its_peak() -> None:
     assert operations == pytest.approx(8.18e13 / 989e12)
     assert traffic == pytest.approx(10_000 * 50e6 / 4.8e12)
     assert measuring.shares(1, 1, "fp16", cost, None) == (None, None)
+
+
+def test_what_is_no_number_on_both_sides_is_the_same() -> None:
+    expected = np.array([np.nan, -np.inf, 4.0], np.float32)
+    assert measuring.gap(expected, expected) == 0
+    assert measuring.gap(expected, np.array([np.nan, -np.inf, 5.0], np.float32)) == pytest.approx(0.25)
+    json.dumps(measuring.gap(expected, np.array([0, -np.inf, 4.0], np.float32)), allow_nan=False)
 
 
 @pytest.mark.parametrize(
