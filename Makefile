@@ -7,7 +7,7 @@ DEMO := out/demo
 TOOLS := out/tools
 ANALYZER := $(TOOLS)/bin/perf_analyzer
 
-.PHONY: demo test test-hostile test-conformance test-chaos check serve models models-int8 install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer bench clean
+.PHONY: demo test test-hostile test-conformance test-chaos check serve models models-int8 install lock bench-quick bench-gallery bench-influencers bench-embedding bench-creative bench-engagement bench-describing analyzer bench bench-gpu gpu-image gpu-demo clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -68,12 +68,18 @@ test-chaos: models  ## break the whole server in every way we know, and overload
 test-hostile: models  ## 20,000 damaged files and wrong requests, bombs; figures in out/hostile.json
 	ADLENS_HOSTILE_COUNT=20000 ADLENS_HOSTILE_REPORT=out/hostile.json $(BIN)/python -m pytest tests/hostile
 
-check: $(INSTALLED)  ## format, lint, types, layers, model repositories
+check: $(INSTALLED)  ## format, lint, types, layers, model repositories, profiles and graphs for GPUs, the container
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m server.lint model_repository ensembles
+	$(BIN)/python -m export.profiles --check
+	$(BIN)/python -m server.lint model_repository ensembles gpu --profile gpu
+	$(BIN)/python -m server.lint model_repository ensembles gpu --profile gpu-onnxruntime
+	$(BIN)/python -m export.tensorrt --check
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/shellcheck deploy/entrypoint.sh
 
 bench: models-int8  ## all benchmarks beside what one would pick instead, in 20 minutes; out/bench/report.html; BENCH="--only load --price-per-hour 0.1"
 	-$(MAKE) --no-print-directory analyzer
@@ -128,10 +134,21 @@ $(ANALYZER): $(INSTALLED)
 	cd $(TOOLS) && apt-get download --quiet libb64-0d && dpkg-deb --extract libb64-0d_*.deb .
 	touch $@
 
+bench-gpu: $(INSTALLED)  ## what a GPU reaches with whatever runs there; python -m perf.gpu needs torch and numpy alone
+	$(BIN)/python -m perf.gpu
+
+gpu-image: models  ## the container for GPUs, on NVIDIA's Triton
+	docker build --file deploy/Dockerfile --tag adlens-gpu .
+
+gpu-demo: models  ## the same on a GPU: plans, server, products of the demo's pictures; stops by itself
+	$(BIN)/python -m export.generated $(DEMO)/pictures
+	docker compose --file deploy/compose.yaml --profile demo up --build --exit-code-from client
+
 lock: $(INSTALLED)  ## write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
 clean:  ## remove what was built, but for galleries, the virtual environment and the cache folder
 	rm -rf out build dist *.egg-info client/*.egg-info
+	rm -rf model_repository/*/warmup
 	find model_repository -mindepth 2 -maxdepth 2 -type d -name '[0-9]*' ! -path '*/gallery/*' ! -path '*/alternates/*' \
 		! -path '*/influencers/*' -exec rm -rf {} +

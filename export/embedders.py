@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from adlens import contract
 from adlens.galleries.files import GalleryFolder
-from export import generated
+from export import generated, profiles
 from export.faces import decode
 from export.foreign import ForeignNetwork
 from export.graph import TOLERANCE, Manifest, ParityError, Signature, Weights, to_onnx, write_graph
@@ -284,6 +284,7 @@ def write_repository(embedder: Embedder, repository: Path, pixels: Tensor) -> Ma
             target.mkdir(parents=True, exist_ok=True)
             (target / "config.pbtxt").write_text(_configuration(text, embedder), encoding="utf-8")
     GalleryFolder(repository / contract.gallery_model(name)).ensure(name, embedder.dimension)
+    profiles.write([repository])
     return manifest
 
 

@@ -111,7 +111,7 @@ CANVAS: Final = 640
 MAX_FACES: Final = 16
 """Face slots a picture, ``K``."""
 MAX_BATCH: Final = 8
-"""Largest dynamic batch of every model and ensemble."""
+"""Most pictures in a request, and the largest dynamic batch of every model but in the profiles for GPUs."""
 MAX_LABELS: Final = 32
 """Columns of PROBABILITIES, ``L``."""
 CARD_BYTES: Final = 2048
@@ -200,6 +200,8 @@ INFLUENCER_COUNT: Final = "INFLUENCER_COUNT"
 CARD: Final = "CARD"
 
 # Models.
+GATE: Final = "gate"
+"""Model of NVIDIA's container alone, before ``decode``: refuses bad pictures one by one (``gpu/``)."""
 DECODE: Final = "decode"
 DETECT_FACES: Final = "detect_faces"
 RECOMMEND_PRODUCTS: Final = "recommend_products"

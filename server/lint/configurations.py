@@ -17,7 +17,7 @@ from server.backends.configuration import (
 )
 from server.backends.dali.gate import choose_gate
 from server.backends.onnxruntime.abreast import rows_abreast
-from server.backends.onnxruntime.session import session_options
+from server.backends.onnxruntime.session import session_options, tensorrt_options
 from server.errors import MissingModelError
 from server.lint.rules import Findings, Severity, rule
 from server.lint.survey import Survey, Tensor
@@ -286,6 +286,22 @@ def unknown_accelerator(survey: Survey) -> Findings:
             if model.backend == "onnxruntime" and name not in ACCELERATORS[kind]:
                 known = ", ".join(ACCELERATORS[kind])
                 yield model.path, f"{kind}_execution_accelerator '{name}'; known are: {known}"
+
+
+@rule(Severity.ERROR)
+def accelerator_parameter(survey: Survey) -> Findings:
+    """The parameters of the tensorrt accelerator are those that the onnxruntime backend knows.
+
+    Any other fails the load on a GPU (onnxruntime_backend/src/onnxruntime.cc).
+    """
+    for model in survey.leaves:
+        asked = model.configuration.optimization.execution_accelerators.gpu_execution_accelerator
+        for accelerator in asked if model.backend == "onnxruntime" else ():
+            try:
+                if accelerator.name == "tensorrt":
+                    tensorrt_options(dict(accelerator.parameters))
+            except InvalidConfigurationError as error:
+                yield model.path, f"{error}; correct it"
 
 
 @rule(Severity.ERROR)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tritonclient.grpc import model_config_pb2
 
+from adlens import contract
 from server.lint.configurations import described
 from server.lint.rules import Findings, Severity, rule
 from server.lint.survey import Step, Survey, Tensor
@@ -257,13 +258,15 @@ def cache_on_step(survey: Survey) -> Findings:
 def late_queue_limit(survey: Survey) -> Findings:
     """A queue limit or timeout on a later step rejects requests for which the steps before have run.
 
-    Limit the queue of the first step only.
+    Limit the queue of the first step only; that of the gate for GPUs, which does next to nothing, is none.
     """
     for ensemble in survey.ensembles:
         earlier = _earlier_steps(ensemble)
         if _is_chain(earlier):
+            names = [step.model_name for step, _ in _all_steps(survey, ensemble)]
             for (_, model), before in zip(_all_steps(survey, ensemble), earlier, strict=True):
-                if model and before and (limit := _queue_limit(model)):
+                worked = {names[number] for number in before} - {contract.GATE}
+                if model and worked and (limit := _queue_limit(model)):
                     yield model.path, f"{limit} on a later step of '{ensemble.name}'; move it to the first"
 
 
@@ -271,9 +274,12 @@ def late_queue_limit(survey: Survey) -> Findings:
 def fan_out_queue_limit(survey: Survey) -> Findings:
     """Where steps of an ensemble run in parallel, a rejection by one can hang the request and the shutdown.
 
-    24.10 does (seen); fixed by triton-inference-server/core #466 and #470, in 26.02. A limit or timeout
-    on the one step before all others is safe.
+    24.10 does (seen); fixed by triton-inference-server/core #466 and #470, in 26.02, so that profiles for
+    GPUs, which need a container that is newer, are free to. A limit or timeout on the one step before all
+    others is safe.
     """
+    if survey.has_gpu:
+        return
     for ensemble in survey.ensembles:
         earlier = _earlier_steps(ensemble)
         only_first = Counter(map(len, earlier))[0] == 1

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2
+from tritonclient.utils import triton_to_np_dtype
 
 from server.lint.rules import Findings, Severity, rule
 from server.lint.survey import Survey
@@ -11,6 +17,10 @@ from server.repository import Model
 
 SOURCE_BACKENDS = ("dali", "python", "ensemble")
 """Those whose version folders are written by hand; the weights of all others are built."""
+Entry = Any
+"""A ``ModelWarmup.Input`` of a configuration."""
+MADE_WHERE_IT_RUNS = ("model.gpu.onnx", "model.plan")
+"""Made of model.onnx on a machine with a GPU, by ``python -m export.tensorrt``."""
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
 PICKLE_STARTS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 """The PROTO opcode and the protocol with which a pickle begins (CPython's pickletools)."""
@@ -22,8 +32,12 @@ def _contents(version: Path) -> list[Path]:
 
 
 def _awaits_weights(model: Model) -> bool:
-    """Whether nothing has been built for it yet."""
-    return model.backend not in SOURCE_BACKENDS and not any(map(_contents, model.numbered))
+    """Whether nothing has been built for it yet, or not yet what its GPU runs."""
+    if model.backend in SOURCE_BACKENDS:
+        return False
+    return not any(map(_contents, model.numbered)) or (
+        bool(set(model.wanted_files) & set(MADE_WHERE_IT_RUNS)) and not model.is_built
+    )
 
 
 @rule(Severity.ERROR)
@@ -125,7 +139,41 @@ def not_built(survey: Survey) -> Findings:
     """
     for model in survey.models:
         if _awaits_weights(model):
-            yield model.folder, "no weights yet; build them with: make models"
+            command = "make models"
+            if set(model.wanted_files) & set(MADE_WHERE_IT_RUNS):
+                command += ", then python -m export.tensorrt"
+            yield model.folder, f"no weights yet; build them with: {command}"
+
+
+@rule(Severity.ERROR)
+def warmup_data(survey: Survey) -> Findings:
+    """What `model_warmup` sends lies in the model's folder `warmup`, and is as long as type and dims say.
+
+    Else the model does not load (TritonModelInstance::GenerateWarmupData in backend_model_instance.cc of
+    triton-inference-server/core). A folder that is not there is still to be written, as weights are.
+    """
+    for model in survey.leaves:
+        folder = model.folder / "warmup"
+        inputs = {
+            (name, entry.input_data_file, _length(entry))
+            for sample in model.configuration.model_warmup
+            for name, entry in sample.inputs.items()
+            if entry.input_data_file and folder.is_dir()
+        }
+        for name, file, length in sorted(inputs, key=str):
+            path = folder / file
+            if not path.is_file():
+                yield model.path, f"input '{name}' warms up with {path}, which is not there; write it"
+            elif length is not None and path.stat().st_size != length:
+                yield path, f"has {path.stat().st_size} bytes, input '{name}' has {length}; write it anew"
+
+
+def _length(entry: Entry) -> int | None:
+    """Bytes of a warm-up input, None where each of its elements has a length of its own."""
+    kind = model_config_pb2.DataType.Name(entry.data_type).removeprefix("TYPE_")
+    if kind in ("STRING", "INVALID"):
+        return None
+    return int(math.prod(entry.dims) * np.dtype(triton_to_np_dtype(kind)).itemsize)
 
 
 @rule(Severity.WARNING)

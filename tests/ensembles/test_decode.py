@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+from nvidia.dali import fn
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
@@ -82,6 +84,51 @@ def test_the_pipeline_takes_the_contract_s_input(runner: Runner) -> None:
     assert [(each.name, each.data_type, each.rank) for each in runner.inputs] == [
         (contract.IMAGE, "TYPE_UINT8", 1)
     ]
+
+
+def test_a_pipeline_with_a_gpu_decodes_there_and_one_without_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No GPU is needed to see what the definition asks for: DALI wants one only to build it."""
+    asked: list[dict[str, Any]] = []
+    decoder = fn.decoders.image
+    monkeypatch.setattr(
+        fn.decoders, "image", lambda *given, **options: asked.append(options) or decoder(*given, **options)
+    )
+    definition = pipeline_module().decode
+    serialized = definition(device_id=None).serialize()
+    with contextlib.suppress(RuntimeError):  # no GPU here
+        definition(device_id=0).serialize()
+    on_cpu, on_gpu = asked
+    assert on_cpu["device"] == "cpu"
+    assert on_cpu.items() <= {**on_gpu, "device": "cpu"}.items()
+    assert on_gpu["device"] == "mixed"
+    assert 0.5 < on_gpu["hw_decoder_load"] < 1
+    assert {"preallocate_width_hint", "preallocate_height_hint"} <= on_gpu.keys()
+    assert b"mixed" not in serialized
+
+
+@pytest.mark.parametrize(
+    ("driver", "gpu"),
+    [(None, None), ((0, 0, 2), 0), ((0, 0, 0), None), ((100, 0, 1), None), ((0, 100, 1), None)],
+)
+def test_a_gpu_is_found_as_the_driver_says(
+    monkeypatch: pytest.MonkeyPatch, driver: tuple[int, int, int] | None, gpu: int | None
+) -> None:
+    def load(name: str) -> SimpleNamespace:
+        if driver is None:
+            raise OSError(name)
+        initialised, counted, count = driver
+
+        def get_count(reference: Any) -> int:
+            reference._obj.value = count
+            return counted
+
+        return SimpleNamespace(cuInit=lambda flags: initialised, cuDeviceGetCount=get_count)
+
+    module = pipeline_module()
+    monkeypatch.setattr(module.ctypes, "CDLL", load)
+    assert module.first_gpu() == gpu
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -57,7 +57,8 @@ def sample(tmp_path: Path, add_onnx: Callable[..., Path]) -> Path:
     for name, given, taken in (("first", "A", "B"), ("second", "B", "C")):
         graph = f"(float[n, 2] {given}) => (float[n, 2] {taken}) {{ {taken} = Neg({given}) }}"
         add_onnx(models, name, graph, LEAF.format(given, taken))
-    shutil.copytree(CHECKOUT / "ensembles" / "decode", models / "decode")
+    profiles = shutil.ignore_patterns("configs")
+    shutil.copytree(CHECKOUT / "ensembles" / "decode", models / "decode", ignore=profiles)
     (models / "tell" / "1").mkdir(parents=True)
     (models / "tell" / "config.pbtxt").write_text(TELL)
     (models / "tell" / "1" / "model.py").write_text(TELL_MODEL)

@@ -153,6 +153,24 @@ AS_STRING = ('"TEXT" data_type: TYPE_UINT8', '"TEXT" data_type: TYPE_STRING')
 FAN_OUT = edit("chain", another_step("D"), more("output", "D"))
 TWO_FIRST_STEPS = edit("chain", second_takes("A"), more("output", "B"))
 ACCELERATOR = 'optimization { execution_accelerators { cpu_execution_accelerator { name: "tpu" } } }'
+WARMUP = """model_warmup { name: "1" batch_size: 1 inputs {
+  key: "A" value: { data_type: TYPE_FP32 dims: [ 2 ] input_data_file: "A" } } }"""
+
+
+def warming(*contents: bytes) -> Breaker:
+    """Has the first model warm up with a file, if any, of these contents."""
+
+    def change(root: Path) -> None:
+        edit("first", add=WARMUP)(root)
+        (root / "models/first/warmup").mkdir()
+        for data in contents:
+            (root / "models/first/warmup/A").write_bytes(data)
+
+    return change
+
+
+TENSORRT = """optimization { execution_accelerators { gpu_execution_accelerator {
+  name: "tensorrt" parameters { key: "trt_engine_cache" value: "1" } } } }"""
 SAMPLES: list[tuple[str, Breaker]] = [
     ("unreadable-configuration", edit("first", ("max_batch_size: 4", "max_batch_size: many"))),
     ("unreadable-configuration", edit("first", add="max_batch: 4")),
@@ -170,6 +188,9 @@ SAMPLES: list[tuple[str, Breaker]] = [
     ("missing-file", without_model_py),
     ("not-built", lambda root: shutil.rmtree(root / "models/first/1")),
     ("not-built", lambda root: (root / "models/first/1/model.onnx").unlink()),
+    ("not-built", edit("first", add='default_model_filename: "model.gpu.onnx"')),
+    ("warmup-data", warming()),
+    ("warmup-data", warming(bytes(7))),
     ("pickle", lambda root: (root / "models/first/1/scaler").write_bytes(pickle.dumps([1]))),
     ("pickle", lambda root: (root / "models/first/1/scaler.joblib").touch()),
     ("pickle", zipped("models/first/1/checkpoint", "archive/data.pkl")),
@@ -200,6 +221,7 @@ SAMPLES: list[tuple[str, Breaker]] = [
     ("parameter-value", edit("first", add=parameter("adlens_rows_abreast", "0"))),
     ("parameter-value", edit("decode", ('"jpeg"', '"jpg"'))),
     ("unknown-accelerator", edit("first", add=ACCELERATOR)),
+    ("accelerator-parameter", edit("first", add=TENSORRT)),
     ("newer-field", edit("chain", ("scheduling {", "scheduling { max_inflight_requests: 4"))),
     ("newer-field", edit("first", add="model_metrics { }")),
     ("profile-differs", profile_that_differs),
@@ -262,10 +284,13 @@ HARMLESS: dict[str, Breaker] = {
     "an output's size that ONNX Runtime infers": lambda root: save_onnx(
         root / "models/first/1/model.onnx", "(float[n, 2] A) => (float[n, m] B) { B = Neg(A) }"
     ),
+    "a sample to warm up with": warming(bytes(8)),
+    "a sample that is still to be written": edit("first", add=WARMUP),
     "TorchScript": zipped("models/first/1/net.pt", "net/data.pkl", "net/constants.pkl"),
 }
 """What must not be taken for a fault."""
 LOADED = {
+    "accelerator-parameter": "read on GPUs alone",
     "bytes-output": "24.10 ends only when asked for classes",
     "contract-batch": "a fact of ours",
     "contract-tensors": "a fact of ours",

@@ -177,7 +177,7 @@ def providers(
             if entry["name"] == "cuda":
                 cuda.update(entry.get("parameters", {}))
             elif entry["name"] == "tensorrt" and TENSORRT in available:
-                options = _tensorrt_options(entry.get("parameters", {}))
+                options = tensorrt_options(entry.get("parameters", {}))
                 chosen.append((TENSORRT, {**options, "device_id": str(device)}))
             else:
                 raise _unknown(entry)
@@ -199,7 +199,12 @@ def _unknown(accelerator: dict[str, Any]) -> InvalidConfigurationError:
     return InvalidConfigurationError(f"unknown Execution Accelerator '{accelerator['name']}' is requested")
 
 
-def _tensorrt_options(parameters: dict[str, str]) -> dict[str, str]:
+def tensorrt_options(parameters: dict[str, str]) -> dict[str, str]:
+    """Options of ONNX Runtime's TensorRT provider, from the accelerator's parameters.
+
+    Raises:
+        InvalidConfigurationError: one is not known, or its value is not possible.
+    """
     options = {}
     for key, value in parameters.items():
         if key == "precision_mode":

@@ -1,0 +1,1 @@
+"""Plans for GPUs: ``python -m export.tensorrt``, and ``--check`` where there is none."""
