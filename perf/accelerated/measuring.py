@@ -153,5 +153,5 @@ def gap(expected: Array, found: Array) -> float:
         difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     difference[(expected == found) | (np.isnan(expected) & np.isnan(found))] = 0
     largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
-    bounded = np.nan_to_num(difference, nan=np.finfo(np.float64).max)
+    bounded = np.nan_to_num(difference, nan=float(np.finfo(np.float64).max))
     return float(bounded.max(initial=0.0) / largest)
