@@ -32,7 +32,7 @@ from export.creative import (
     variants,
 )
 from export.creative.config import FILE, CreativeConfig, read_config
-from export.creative.features import compute_features
+from export.creative.features import FeatureStore, compute_features
 from export.creative.judging import Judgement, evaluate, judge
 from export.creative.network import BACKBONES, CreativeNetwork
 from export.creative.reading import Catalogue, find_catalogue
@@ -47,7 +47,7 @@ HELD_OUT: Final = 0.2
 VALIDATION: Final = 0.15
 """Share of all by which the penalty is chosen; the head then learns from these as well."""
 STARTING: Final = 384
-"""Pictures from which the head learns first, where fine-tuning then goes on with all."""
+"""Pictures from which the head learns first, where fine-tuning goes on with all of them."""
 SEED: Final = 20
 
 
@@ -79,32 +79,38 @@ def train(
     trunk, source = load_trunk(config.backbone, config.weights)
     trunk_digest = digest(trunk)
     held_out, validation, fitting = split(catalogue)
-    chosen = _some(~held_out, STARTING) if epochs else np.arange(len(catalogue.paths))
-    store = compute_features(trunk, config.variants, catalogue.only(chosen), cache_folder(), threads)
-    seen = chosen[store.rows]
-    judged = held_out if epochs else held_out[seen]
-    if not (validation[seen].any() and fitting[seen].any() and judged.any()):
-        raise DatasetError(
-            f"{catalogue.folder}: {len(set(catalogue.groups))} products in {len(store)} readable pictures "
-            "are too few to hold some out; give at least 3 sub-folders, one a product, or 3 pictures"
-        )
     taught = CreativeNetwork(trunk, config.variants).eval()
-    head = classifier.fit(store, fitting[seen], validation[seen])
-    with torch.no_grad():
-        taught.head.weight.copy_(head.weight)
-        taught.head.bias.copy_(head.bias)
-    known, unseen = seen[~held_out[seen]], seen[held_out[seen]]
+
+    def learn_head(rows: NDArray[np.int64]) -> tuple[classifier.Head, FeatureStore, NDArray[np.int64]]:
+        """From what today's trunk says of the pictures in these places; and where those that it read are."""
+        store = compute_features(trunk, config.variants, catalogue.only(rows), cache_folder(), threads)
+        read = rows[store.rows]
+        if not (validation[read].any() and fitting[read].any()):
+            raise DatasetError(_too_few(catalogue, len(store)))
+        head = classifier.fit(store, fitting[read], validation[read])
+        with torch.no_grad():
+            taught.head.weight.copy_(head.weight)
+            taught.head.bias.copy_(head.bias)
+        return head, store, read
+
     if epochs:
         known, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        head, _, _ = learn_head(_some(known, STARTING))
         paths = [catalogue.paths[row] for row in known]
         finetune.fine_tune(taught, paths, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
+        # The head found by descent lags behind the layers below; its best one is found at once.
+        head, _, known = learn_head(known)
         taught.twice = True
         kinds = len(config.variants)
         said = judge([catalogue.paths[row] for row in unseen], taught)[:, :kinds, :kinds]
         readable = np.isfinite(said).all((1, 2))
         said, unseen = said[readable], unseen[readable]
     else:
-        said = head.logits(store, held_out[seen])
+        head, store, read = learn_head(np.arange(len(catalogue.paths)))
+        known, unseen = read[~held_out[read]], read[held_out[read]]
+        said = head.logits(store, held_out[read])
+    if not len(unseen):
+        raise DatasetError(_too_few(catalogue, len(known)))
     told = JudgeStory(
         config.backbone,
         config.variants,
@@ -123,10 +129,16 @@ def train(
     return told
 
 
-def _some(chosen: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
-    """At most so many of the chosen places, evenly spread over them."""
-    places = np.flatnonzero(chosen)
+def _some(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the places, evenly spread over them."""
     return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
+
+
+def _too_few(catalogue: Catalogue, readable: int) -> str:
+    return (
+        f"{catalogue.folder}: {len(set(catalogue.groups))} products in {readable} readable pictures are too "
+        "few to hold some out; give at least 3 sub-folders, one a product, or 3 pictures"
+    )
 
 
 def split(catalogue: Catalogue) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
