@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -88,7 +89,7 @@ class Launched:
     def model_processes(self) -> list[psutil.Process]:
         """The model processes of the moment."""
         processes = self.triton.children(recursive=True)
-        return [process for process in processes if process.status() != psutil.STATUS_ZOMBIE]
+        return [process for process in processes if _lives(process)]
 
     def end(self) -> tuple[int, str]:
         """Wait for the end: exit status and what was said on standard error."""
@@ -110,3 +111,10 @@ class Launched:
         prefix = f"adlens-{self.process.pid}-"
         files = [*SHARED_MEMORY.glob(f"{prefix}*"), *Path(tempfile.gettempdir()).glob(f"{prefix}*")]
         return [*map(str, files), *map(str, group_members(group))]
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it is there and not only waits to be buried; one may end between two looks."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
