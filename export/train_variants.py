@@ -32,7 +32,7 @@ from export.creative import (
     variants,
 )
 from export.creative.config import FILE, CreativeConfig, read_config
-from export.creative.features import FeatureStore, compute_features
+from export.creative.features import compute_features
 from export.creative.judging import Judgement, evaluate, judge
 from export.creative.network import BACKBONES, CreativeNetwork
 from export.creative.reading import Catalogue, find_catalogue
@@ -46,8 +46,6 @@ HELD_OUT: Final = 0.2
 """Share of the product models by which the judge is judged."""
 VALIDATION: Final = 0.15
 """Share of all by which the penalty is chosen; the head then learns from these as well."""
-STARTING: Final = 384
-"""Pictures from which the head learns first, where fine-tuning goes on with all of them."""
 SEED: Final = 20
 
 
@@ -78,67 +76,36 @@ def train(
         torch.set_num_threads(threads)
     trunk, source = load_trunk(config.backbone, config.weights)
     trunk_digest = digest(trunk)
-    held_out, validation, fitting = split(catalogue)
+    store = compute_features(trunk, config.variants, catalogue, cache_folder(), threads)
+    held_out, validation, fitting = (part[store.rows] for part in split(catalogue))
+    if not (held_out.any() and validation.any() and fitting.any()):
+        raise DatasetError(
+            f"{catalogue.folder}: {len(set(catalogue.groups))} products in {len(store)} readable pictures "
+            "are too few to hold some out; give at least 3 sub-folders, one a product, or 3 pictures"
+        )
     taught = CreativeNetwork(trunk, config.variants).eval()
-
-    def learn_head(rows: NDArray[np.int64]) -> tuple[classifier.Head, FeatureStore, NDArray[np.int64]]:
-        """From what today's trunk says of the pictures in these places; and where those that it read are."""
-        store = compute_features(trunk, config.variants, catalogue.only(rows), cache_folder(), threads)
-        read = rows[store.rows]
-        if not (validation[read].any() and fitting[read].any()):
-            raise DatasetError(_too_few(catalogue, len(store)))
-        head = classifier.fit(store, fitting[read], validation[read])
-        with torch.no_grad():
-            taught.head.weight.copy_(head.weight)
-            taught.head.bias.copy_(head.bias)
-        return head, store, read
-
+    head = classifier.fit(store, fitting, validation)
+    with torch.no_grad():
+        taught.head.weight.copy_(head.weight)
+        taught.head.bias.copy_(head.bias)
+    judgement = evaluate(head.logits(store, held_out), config.variants)
     if epochs:
-        known, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        head, _, _ = learn_head(_some(known, STARTING))
-        paths = [catalogue.paths[row] for row in known]
-        finetune.fine_tune(taught, paths, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
-        # The head found by descent lags behind the layers below; its best one is found at once.
-        head, _, known = learn_head(known)
-        taught.twice = True
+        known = [catalogue.paths[row] for row in store.rows[fitting | validation]]
+        unseen = [catalogue.paths[row] for row in store.rows[held_out]]
+        finetune.fine_tune(taught, known, epochs, _checkpoint(trunk_digest, head, catalogue), SEED)
         kinds = len(config.variants)
-        said = judge([catalogue.paths[row] for row in unseen], taught)[:, :kinds, :kinds]
-        readable = np.isfinite(said).all((1, 2))
-        said, unseen = said[readable], unseen[readable]
-    else:
-        head, store, read = learn_head(np.arange(len(catalogue.paths)))
-        known, unseen = read[~held_out[read]], read[held_out[read]]
-        said = head.logits(store, held_out[read])
-    if not len(unseen):
-        raise DatasetError(_too_few(catalogue, len(known)))
+        judgement = evaluate(judge(unseen, taught)[:, :kinds, :kinds], config.variants)
     told = JudgeStory(
         config.backbone,
         config.variants,
         config.weights,
         trunk_digest,
-        _trained_on(catalogue, known, unseen, epochs),
+        _trained_on(catalogue, store.rows, held_out, epochs),
         source.starter or generated,
-        {
-            **evaluate(said, config.variants).to_json(),
-            "penalty": head.penalty,
-            "fine_tuned_epochs": epochs,
-        },
-        taught.twice,
+        {**judgement.to_json(), "penalty": head.penalty, "fine_tuned_epochs": epochs},
     )
     save_judge(taught, bool(epochs), told, folder)
     return told
-
-
-def _some(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of the places, evenly spread over them."""
-    return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
-
-
-def _too_few(catalogue: Catalogue, readable: int) -> str:
-    return (
-        f"{catalogue.folder}: {len(set(catalogue.groups))} products in {readable} readable pictures are too "
-        "few to hold some out; give at least 3 sub-folders, one a product, or 3 pictures"
-    )
 
 
 def split(catalogue: Catalogue) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -150,13 +117,14 @@ def split(catalogue: Catalogue) -> tuple[NDArray[np.bool_], NDArray[np.bool_], N
 
 
 def _trained_on(
-    catalogue: Catalogue, known: NDArray[np.int64], unseen: NDArray[np.int64], epochs: int
+    catalogue: Catalogue, rows: NDArray[np.int64], held_out: NDArray[np.bool_], epochs: int
 ) -> str:
-    products, others = (len({catalogue.groups[row] for row in rows}) for rows in (known, unseen))
+    groups = np.array(catalogue.groups)[rows]
+    known, unseen = groups[~held_out], groups[held_out]
     tuned = f", last layers fine-tuned for {epochs} epochs" if epochs else ""
     return (
-        f"{len(known)} pictures of {products} products of {catalogue.name}, judged on {len(unseen)} of "
-        f"{others} others{tuned}"
+        f"{len(known)} pictures of {len(set(known))} products of {catalogue.name}, judged on {len(unseen)} "
+        f"of {len(set(unseen))} others{tuned}"
     )
 
 

@@ -1,8 +1,7 @@
 """What a frozen trunk says of all variants of many pictures, computed once, kept on disk by shards, resumed.
 
-So is what a judge says that looks twice, whose head does not stand alone. All of it runs in ONNX Runtime,
-which is faster on a CPU than torch. A run that was killed goes on with the first shard that it did not
-finish, and 60,000 pictures need no more memory than 64.
+The trunk runs in ONNX Runtime, which is faster on a CPU than torch. A run that was killed goes on with the
+first shard that it did not finish, and 60,000 pictures need no more memory than 64.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from adlens import contract
 from export.caches import CacheFolder, pictures_of
-from export.creative import framing, variants
-from export.creative import network as networks
-from export.creative.network import CreativeNetwork, CreativeTrunk, FeatureNetwork
+from export.creative import framing, network, variants
+from export.creative.network import CreativeTrunk, FeatureNetwork
 from export.creative.reading import Catalogue, read_canvases
 from export.faces import PIPELINE
 from export.graph import Signature, open_session, to_onnx
@@ -77,45 +75,14 @@ def compute_features(
         cache: folder for the shards; a sub-folder is named after all that went in, and replaces older ones.
         threads: of ONNX Runtime; 0 takes all cores.
     """
-    network = FeatureNetwork(trunk, labels)
-    return _compute(network, [digest(trunk), *labels], f"{trunk.wide} features", catalogue, cache, threads)
-
-
-def compute_said(judge: CreativeNetwork, catalogue: Catalogue, cache: Path, threads: int = 0) -> FeatureStore:
-    """Run a judge over all variants of all pictures; otherwise as ``compute_features``.
-
-    Returns:
-        A store of VARIANT_LOGITS, [pictures, V, V] as ``adlens.contract`` has it.
-    """
-    recipe = [digest(judge), *judge.labels, str(judge.twice)]
-    return _compute(_Saying(judge), recipe, "logits", catalogue, cache, threads)
-
-
-class _Saying(nn.Module):
-    """PIXELS, PICTURE_SIZE -> VARIANT_LOGITS, all variants wanted."""
-
-    def __init__(self, judge: CreativeNetwork) -> None:
-        super().__init__()
-        self.judge = judge
-
-    def forward(self, pixels: Tensor, picture_size: Tensor) -> Tensor:
-        wanted = torch.ones(pixels.shape[0], contract.MAX_VARIANTS, dtype=torch.uint8)
-        said: Tensor = self.judge(pixels, picture_size, wanted)[0]
-        return said
-
-
-def _compute(
-    network: nn.Module, recipe: Sequence[str], what: str, catalogue: Catalogue, cache: Path, threads: int
-) -> FeatureStore:
-    """Run ``network`` over all pictures; ``recipe`` names it, and ``what`` it gives."""
-    key = _key(recipe, catalogue)
-    held = CacheFolder(cache / "variants", key, pictures_of(catalogue.paths, what))
+    key = _key(trunk, labels, catalogue)
+    held = CacheFolder(cache / "variants", key, pictures_of(catalogue.paths, f"{trunk.wide} features"))
     starts = range(0, len(catalogue.paths), SHARD)
     shards = [held.path / f"{start:08}.npy" for start in starts]
     with held.only_writer():
         missing = [(start, path) for start, path in zip(starts, shards, strict=True) if not path.exists()]
         if missing:
-            session = _session(network, key, threads)
+            session = _session(trunk, labels, threads)
             total = len(catalogue.paths)
             there = total - sum(min(SHARD, total - start) for start, _ in missing)
             with tqdm(total=total, initial=there, desc="variants", unit="picture", disable=None) as progress:
@@ -157,23 +124,23 @@ def _rows_file(shard: Path) -> Path:
     return shard.with_suffix(".rows.npy")
 
 
-def _session(network: nn.Module, key: str, threads: int) -> onnxruntime.InferenceSession:
-    """Of ``network``, which ``key`` names."""
+def _session(trunk: CreativeTrunk, labels: Sequence[str], threads: int) -> onnxruntime.InferenceSession:
     side = contract.CANVAS
     example = (torch.zeros(2, side, side, 3, dtype=torch.uint8), torch.full((2, 2), side, dtype=torch.int32))
     card = contract.ModelCard(contract.VARY_CREATIVE, "", starter=True)
     signature = Signature((contract.PIXELS, contract.PICTURE_SIZE), (_FEATURES, contract.CARD))
-    return open_session(to_onnx(Carded(network, card), signature, example), threads)
+    return open_session(to_onnx(Carded(FeatureNetwork(trunk, labels), card), signature, example), threads)
 
 
-def _key(recipe: Sequence[str], catalogue: Catalogue) -> str:
-    """Changes with the network, the code that makes its squares, and the pictures."""
+def _key(trunk: CreativeTrunk, labels: Sequence[str], catalogue: Catalogue) -> str:
+    """Changes with the trunk, the code that makes its squares, and the pictures."""
     files = [path.stat() for path in catalogue.paths]
-    everything = [
-        *recipe,
-        *(sha256(Path(str(module.__file__))) for module in (framing, variants, networks)),
+    recipe = [
+        digest(trunk),
+        *labels,
+        *(sha256(Path(str(module.__file__))) for module in (framing, variants, network)),
         PIPELINE.read_text(),
         *map(str, catalogue.paths),
         *(f"{status.st_size} {status.st_mtime_ns}" for status in files),
     ]
-    return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]

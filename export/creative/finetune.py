@@ -2,10 +2,8 @@
 
 For where a frozen trunk is not enough. Only the last layers learn, so that what the earlier ones say needs
 no gradients. Each time that a picture comes, it is cropped and maybe mirrored anew before its variants are
-made, so that the judge cannot learn pictures by heart; and what can be undone is made the other way round
-half of the time, so that a second look knows it, too (``export/creative/network.py``). Most steps see
-smaller squares, for half the price. A run that was killed goes on from its last checkpoint, with the
-pictures that come next.
+made, so that the judge cannot learn pictures by heart. A run that was killed goes on from its last
+checkpoint, with the pictures that come next.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from adlens import contract
-from export.creative.network import CreativeNetwork, CreativeTrunk, Tones, Variants
-from export.creative.reading import Canvases, read_canvases
+from export.creative.network import CreativeNetwork, CreativeTrunk, Tones
+from export.creative.reading import read_canvases
 
 LAYERS: Final = 2
 """Of the trunk that learn: which way up a picture is shows in the last but one."""
@@ -35,12 +33,7 @@ WARM_UP: Final = 50
 """Steps in which both rise to these; then they fall along a cosine (arXiv:1608.03983)."""
 BATCH: Final = 12
 """Pictures a step, each as it is and as one of its other variants, drawn anew each time."""
-SMALL_SIDE: Final = 160
-"""Of the squares in all steps but the last ones, in pixels: coarse features settle at half the price, and the
-last steps at the side that is served mend what the change of scale costs (arXiv:1906.06423)."""
-SMALL_SHARE: Final = 0.7
-"""Of all steps."""
-EVEN: Final = 0.25
+EVEN: Final = 0.4
 """Share of the draws that take all variants alike; the others go where the loss is: most are soon known."""
 MEMORY: Final = 0.95
 """Of a step before in the running mean of each variant's loss."""
@@ -88,7 +81,6 @@ def fine_tune(
     done = _resume(learning, parameters, optimiser, losses, checkpoint)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
-    small = Variants(network.labels, SMALL_SIDE)
     hooks = [layer.register_forward_hook(_lifted) for layer in last]
     try:
         with tqdm(
@@ -101,8 +93,7 @@ def fine_tune(
                     if len(canvases.rows):
                         _set_rates(optimiser, rates, done, epochs * steps)
                         random = np.random.default_rng((seed, epoch, done))
-                        variants = small if done < SMALL_SHARE * epochs * steps else network.variants
-                        _step(network, variants, optimiser, canvases, losses, random)
+                        _step(network, optimiser, canvases.pixels, canvases.sizes, losses, random)
                     done += 1
                     progress.update()
                     if done % STEPS == 0 or done == epochs * steps:
@@ -126,25 +117,20 @@ def _set_rates(optimiser: torch.optim.Optimizer, rates: Iterable[float], done: i
 
 def _step(
     network: CreativeNetwork,
-    variants: Variants,
     optimiser: torch.optim.Optimizer,
-    canvases: Canvases,
+    pixels: Tensor,
+    sizes: Tensor,
     losses: Tensor,
     random: np.random.Generator,
 ) -> None:
     """Learn from some pictures; ``losses``, a running mean for each variant, is brought up to date."""
     original = network.labels.index(contract.ORIGINAL)
-    count = len(canvases.sizes)
     chances = _chances(losses, original)
-    drawn = random.choice(len(chances), count, p=chances.numpy())
-    truth = torch.from_numpy(np.stack([np.full(count, original), drawn], axis=1)).flatten()
+    drawn = random.choice(len(chances), len(sizes), p=chances.numpy())
+    truth = torch.from_numpy(np.stack([np.full(len(sizes), original), drawn], axis=1)).flatten()
     with torch.no_grad():
-        every = variants(*cropped(canvases.pixels, canvases.sizes, random))
-        other_way = variants.undone(every[:, original])
-        squares = every[torch.arange(count).repeat_interleave(2), truth]
-        for row, kind in enumerate(drawn):
-            if kind in other_way and random.random() < 0.5:
-                squares[2 * row + 1] = other_way[kind][row]
+        every = network.variants(*cropped(pixels, sizes, random))
+        squares = every[torch.arange(len(sizes)).repeat_interleave(2), truth]
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
         wide = network.trunk(squares)[0].float()
     # In eight bits of precision tones say nothing.
@@ -153,7 +139,7 @@ def _step(
     # So weighted, each variant counts alike in the end, however often it is drawn.
     weights = 1 / chances
     weights[original] = 1.0
-    loss = (weights.float()[truth] * each).sum() / (len(chances) * count)
+    loss = (weights.float()[truth] * each).sum() / (len(chances) * len(sizes))
     if not loss.isfinite():
         raise ArithmeticError("fine-tuning diverged; remove its checkpoint, and take a lower RATE")
     optimiser.zero_grad()

@@ -2,8 +2,7 @@
 
 Both frame the picture and make the variants by the same functions. The judge runs its trunk once, on the
 wanted variants of the whole batch, gathered, and scatters what it finds back to fixed shapes; so nothing
-is padded, and nothing returns to Python in between. A fine-tuned judge looks twice at the few squares of
-which it doubts whether they are the picture as it is, or one that can be undone: as they are, and undone.
+is padded, and nothing returns to Python in between.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch.nn import functional
 
 from adlens import contract
 from export.creative.framing import frame
-from export.creative.variants import LUMA, VARIANTS, Undo, Variant
+from export.creative.variants import LUMA, VARIANTS, Variant
 from export.networks.backbones import ImageNetNormalise, pooled
 from export.networks.resnet import ResNet, ResNet34, ResNet50, fold_batch_norm
 
@@ -34,8 +33,6 @@ _FLOOR: Final = 1e-5
 """Of a tone under the logarithm: a few pixels in a thousand stand out from none, whatever the others are."""
 _TILE: Final = 8
 """Side of what is averaged at first; half of SIDE is a multiple of it."""
-DOUBT: Final = 6.0
-"""Log-odds between the original and a variant that can be undone, below which a square is looked at twice."""
 EMBEDDING_SEED: Final = 20
 Features = tuple[Tensor, Tensor]
 """What the trunk knows of M squares: for the head [M, wide], and its last layer averaged [M, last]."""
@@ -107,15 +104,6 @@ class Variants(nn.Module):
         made = [each.apply(framed.squares, framed.background) for each in self._variants]
         return torch.stack(made, dim=1)
 
-    def undone(self, squares: Tensor) -> dict[int, Tensor]:
-        """``squares`` [N, 3, S, S] with each variant undone that can be, by its place among the labels."""
-        return {place: undo(squares) for place, undo in self.undos.items()}
-
-    @property
-    def undos(self) -> dict[int, Undo]:
-        """How the variants that can be undone are, by their places among the labels."""
-        return {place: each.undo for place, each in enumerate(self._variants) if each.undo}
-
 
 class FeatureNetwork(nn.Module):
     """PIXELS, PICTURE_SIZE -> what the trunk tells the head of every variant, [N, labels, wide]."""
@@ -141,14 +129,12 @@ class CreativeNetwork(nn.Module):
 
     projection: Tensor
 
-    def __init__(self, trunk: CreativeTrunk, labels: Sequence[str], twice: bool = False) -> None:
+    def __init__(self, trunk: CreativeTrunk, labels: Sequence[str]) -> None:
         """A head that knows nothing yet: all its logits are 0.
 
         Args:
             trunk: taken over.
             labels: of registered variants, the original among them, at most ``contract.MAX_VARIANTS``.
-            twice: whether it looks twice where it doubts, for which it must have learned what variants look
-                like the other way round (``export/creative/finetune.py``).
 
         Raises:
             ValueError: the labels are others than these.
@@ -156,7 +142,6 @@ class CreativeNetwork(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.variants = Variants(labels)
-        self.twice = twice
         self.head = nn.Linear(trunk.wide, len(labels))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -173,12 +158,8 @@ class CreativeNetwork(nn.Module):
         count, kinds = pixels.shape[0], len(self.labels)
         squares = self.variants(pixels, picture_size).flatten(0, 1)
         index = (wanted[:, :kinds] != 0).flatten().nonzero().squeeze(1)
-        chosen = squares[index]
-        wide, last = self.trunk(chosen)
-        said = self.head(wide)
-        if self.twice:
-            said = self._look_again(chosen, said)
-        logits = functional.pad(said, (0, contract.MAX_VARIANTS - kinds))
+        wide, last = self.trunk(squares[index])
+        logits = functional.pad(self.head(wide), (0, contract.MAX_VARIANTS - kinds))
         embedding = functional.normalize(last @ self.projection)
         flat = torch.zeros(count * kinds, contract.MAX_VARIANTS, device=pixels.device)
         flat = flat.index_put((index,), logits)
@@ -187,30 +168,6 @@ class CreativeNetwork(nn.Module):
         table = flat.reshape(count, kinds, contract.MAX_VARIANTS)
         original = found.reshape(count, kinds, -1)[:, self.labels.index(contract.ORIGINAL)]
         return functional.pad(table, (0, 0, 0, contract.MAX_VARIANTS - kinds)), original
-
-    def _look_again(self, squares: Tensor, said: Tensor) -> Tensor:
-        """Logits [M, labels] after a second look at the squares [M, 3, S, S] that ``said`` leaves in doubt.
-
-        What is a variant becomes the original when it is undone, and what is the original becomes something
-        like the variant: so both looks are opposed, and half their difference is surer than either. How much
-        the second counts fades out towards DOUBT, and where a third label is likelier, so that logits have no
-        steps.
-        """
-        original = self.labels.index(contract.ORIGINAL)
-        for place, undo in self.variants.undos.items():
-            log_odds = said[:, place] - said[:, original]
-            others = [label for label in range(len(self.labels)) if label not in (original, place)]
-            ahead = torch.maximum(said[:, place], said[:, original])
-            if others:
-                ahead = ahead - said[:, others].amax(1)
-            share = (2 - 2 * log_odds.abs() / DOUBT).clamp(0, 1) * (ahead + 1).clamp(0, 1)
-            rows = (share > 0).nonzero().squeeze(1)
-            again = self.head(self.trunk(undo(squares[rows]))[0])
-            undone = torch.zeros_like(log_odds).index_put((rows,), again[:, place] - again[:, original])
-            change = -share * (log_odds + undone) / 4
-            moved = functional.one_hot(torch.tensor([place, original]), len(self.labels)).to(said)
-            said = said + change[:, None] * (moved[0] - moved[1])
-        return said
 
 
 class RenderNetwork(nn.Module):

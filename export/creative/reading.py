@@ -45,13 +45,6 @@ class Catalogue:
         """Of the folder."""
         return self.folder.resolve().name
 
-    def only(self, rows: NDArray[np.int64]) -> Catalogue:
-        """The pictures in these places."""
-        some = rows.tolist()
-        return Catalogue(
-            self.folder, tuple(self.paths[row] for row in some), tuple(self.groups[row] for row in some)
-        )
-
     def shares(self) -> NDArray[np.float64]:
         """Where each group falls in an order that its name alone decides, [pictures] in [0, 1)."""
         names = sorted(set(self.groups), key=lambda name: hashlib.sha256(name.encode()).hexdigest())

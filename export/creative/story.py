@@ -41,8 +41,6 @@ class JudgeStory:
     """Whether its trunk is seeded, or its pictures were generated."""
     held_out: Mapping[str, Any]
     """As ``export.creative.judging.Judgement`` gives it."""
-    twice: bool = False
-    """As ``CreativeNetwork`` takes it."""
 
     @property
     def skill(self) -> tuple[float, ...]:
@@ -97,7 +95,7 @@ def load_judge(folder: Path) -> tuple[CreativeNetwork, JudgeStory, Weights]:
             "changed: train again with `python -m export.train_variants`"
         )
     try:
-        network = CreativeNetwork(trunk, story.labels, story.twice).eval()
+        network = CreativeNetwork(trunk, story.labels).eval()
         state = load_file(folder / JUDGE_FILE)
         network.head.load_state_dict(stories.part(state, _HEAD))
         if tuned := stories.part(state, _TUNED):

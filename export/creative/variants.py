@@ -21,8 +21,6 @@ from torch.nn import functional
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 """Squares float32 [N, 3, S, S], RGB in [0, 255], and their background [N, 3, 1, 1] -> [N, 3, S, S]."""
-Undo = Callable[[Tensor], Tensor]
-"""A variant's squares -> those of the picture; the picture's own -> something like the variant, mirrored."""
 Move = Callable[[Tensor, int], Tensor]
 """Boxes float32 [N, 4] of the pictures on squares of a side -> where the variant has them."""
 
@@ -38,14 +36,13 @@ class Variant:
     label: str
     apply: Apply
     move: Move = _stay
-    undo: Undo | None = None
 
 
 VARIANTS: Final[dict[str, Variant]] = {}
 """All registered variants by label."""
 
 
-def variant(label: str, move: Move = _stay, undo: Undo | None = None) -> Callable[[Apply], Apply]:
+def variant(label: str, move: Move = _stay) -> Callable[[Apply], Apply]:
     """Register a function as the variant ``label``.
 
     Raises:
@@ -55,7 +52,7 @@ def variant(label: str, move: Move = _stay, undo: Undo | None = None) -> Callabl
     def register(apply: Apply) -> Apply:
         if label in VARIANTS:
             raise ValueError(f"there are two variants {label!r}; give each a label of its own")
-        VARIANTS[label] = Variant(label, apply, move, undo)
+        VARIANTS[label] = Variant(label, apply, move)
         return apply
 
     return register
@@ -119,11 +116,7 @@ def _turn_boxes(boxes: Tensor, side: int) -> Tensor:
     return torch.stack((y1, side - x2, y2, side - x1), dim=1)
 
 
-def _turn_back(pictures: Tensor) -> Tensor:
-    return pictures.transpose(2, 3).flip(3)
-
-
-@variant("rotate", _turn_boxes, _turn_back)
+@variant("rotate", _turn_boxes)
 def rotate(pictures: Tensor, background: Tensor) -> Tensor:
     """A quarter turn in the plane, against the clock."""
     return pictures.transpose(2, 3).flip(2)

@@ -14,12 +14,11 @@ from click.testing import CliRunner
 from adlens import contract
 from export import generated_creatives, train_variants
 from export.caches import OF, pictures_of
-from export.creative import classifier, features, finetune
+from export.creative import features, finetune
 from export.creative.classifier import Head
 from export.creative.config import CreativeConfig, read_config
 from export.creative.features import compute_features
 from export.creative.judging import evaluate, judge
-from export.creative.logits import compute_logits
 from export.creative.network import CreativeNetwork
 from export.creative.reading import Catalogue, find_catalogue
 from export.creative.story import load_judge, load_trunk, read_story, save_judge
@@ -259,38 +258,6 @@ def test_a_head_answers_for_the_chosen_pictures_alone(trained: Path, cache: Path
     chosen[[1, 8]] = True
     both, every = head.logits(store, chosen), head.logits(store, ~chosen | chosen)
     np.testing.assert_allclose(both, every[[1, 8]], rtol=1e-5)
-
-
-def test_a_fine_tuned_judge_has_a_head_for_what_its_trunk_has_become_and_looks_twice(
-    cache: Path, images: Path, tmp_path: Path
-) -> None:
-    config = CreativeConfig("resnet34", STARTER, ("original", "rotate"))
-    told = train_variants.train(config, find_catalogue(images), tmp_path, epochs=1, threads=1)
-    network, story, _ = load_judge(tmp_path)
-    assert story == told
-    assert network.twice
-    assert told.held_out["fine_tuned_epochs"] == 1
-    assert told.trained_on.endswith("last layers fine-tuned for 1 epochs")
-    catalogue = find_catalogue(images)
-    known = catalogue.only(np.flatnonzero(~train_variants.split(catalogue)[0]))
-    store = compute_features(network.trunk, config.variants, known, cache, threads=1)
-    parts = [
-        part[~train_variants.split(catalogue)[0]][store.rows] for part in train_variants.split(catalogue)
-    ]
-    head = classifier.fit(store, parts[2], parts[1])
-    torch.testing.assert_close(network.head.weight, head.weight, atol=1e-3, rtol=1e-2)
-
-
-def test_logits_of_a_judge_that_looks_twice_are_those_after_both_looks(cache: Path, images: Path) -> None:
-    network = CreativeNetwork(load_trunk("resnet34", STARTER)[0], ("original", "rotate"), twice=True).eval()
-    weight = torch.randn(network.head.weight.shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        network.head.weight.copy_(weight / network.trunk.wide**0.5)
-    some = find_catalogue(images).only(np.array([0, 3, 4]))
-    twice = judge(some.paths, network)[:, :2, :2]
-    np.testing.assert_allclose(compute_logits(network, some), twice, atol=1e-2)
-    network.twice = False
-    assert np.nanmax(np.abs(judge(some.paths, network)[:, :2, :2] - twice)) > 0.1
 
 
 def test_the_starter_tells_variants_of_generated_pictures_apart() -> None:

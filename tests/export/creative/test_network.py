@@ -20,7 +20,6 @@ from export.creative.framing import frame
 from export.creative.judging import judge
 from export.creative.network import (
     BACKBONES,
-    DOUBT,
     SIDE,
     CreativeNetwork,
     CreativeTrunk,
@@ -250,58 +249,3 @@ def test_folding_changes_nothing_a_trunk_says(backbone: str) -> None:
         wide, last = trunk(squares)
     torch.testing.assert_close(last, expected, atol=1e-4, rtol=1e-3)
     assert wide.shape == (1, trunk.wide)
-
-
-class TestSecondLook:
-    """A judge that looks twice where it doubts whether a picture is turned."""
-
-    def test_both_looks_together_decide_what_one_leaves_open(self, inputs: tuple[Tensor, Tensor]) -> None:
-        network = second_looking()
-        squares = network.variants(*inputs).flatten(0, 1)
-        said = torch.zeros(len(squares), len(LABELS))
-        said[:, LABELS.index("rotate")] = 0.5
-        with torch.no_grad():
-            again = network._look_again(squares, said)
-            undone = network.head(network.trunk(VARIANTS["rotate"].undo(squares))[0])  # type: ignore[misc]
-        rotate, original = LABELS.index("rotate"), LABELS.index("original")
-        expected = (0.5 - (undone[:, rotate] - undone[:, original])) / 2
-        torch.testing.assert_close(again[:, rotate] - again[:, original], expected)
-        torch.testing.assert_close(again[:, rotate] + again[:, original], said[:, rotate])
-
-    @pytest.mark.parametrize("column", ["sketch", "rotate", "original"])
-    def test_what_is_beyond_doubt_is_looked_at_once(
-        self, inputs: tuple[Tensor, Tensor], column: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        network = second_looking()
-        squares = network.variants(*inputs).flatten(0, 1)
-        said = torch.zeros(len(squares), len(LABELS))
-        said[:, LABELS.index(column)] = DOUBT
-        looked: list[int] = []
-        trunk = network.trunk.forward
-        monkeypatch.setattr(network.trunk, "forward", lambda some: (looked.append(len(some)), trunk(some))[1])
-        with torch.no_grad():
-            assert torch.equal(network._look_again(squares, said), said)
-        assert looked == [0]
-
-    def test_its_graph_computes_what_torch_computes(self, inputs: tuple[Tensor, Tensor]) -> None:
-        network = second_looking()
-        card = ModelCard(contract.VARY_CREATIVE, "0", starter=True)
-        wanted = torch.ones(len(inputs[0]), MAX_VARIANTS, dtype=torch.uint8)
-        session = open_session(to_onnx(Carded(network, card), VARY_SIGNATURE, (*inputs, wanted)), threads=1)
-        for rows in (slice(None), slice(0, 1)):
-            for one in (wanted, torch.zeros_like(wanted)):
-                batch = (inputs[0][rows], inputs[1][rows], one[rows])
-                with torch.no_grad():
-                    expected = network(*batch)[0]
-                feed = {name: each.numpy() for name, each in zip(VARY_SIGNATURE.inputs, batch, strict=True)}
-                found = session.run([contract.VARIANT_LOGITS], feed)[0]
-                np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
-
-
-def second_looking() -> CreativeNetwork:
-    """A judge on a seeded trunk, with a head of small seeded weights: in doubt of everything."""
-    network = CreativeNetwork(load_trunk("resnet34", STARTER)[0], LABELS, twice=True).eval()
-    weight = torch.randn(network.head.weight.shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        network.head.weight.copy_(weight / network.trunk.wide**0.5)
-    return network

@@ -91,17 +91,6 @@ def test_rotate_is_a_quarter_turn_in_the_plane() -> None:
     np.testing.assert_array_equal(made("rotate", found)[0].permute(1, 2, 0).numpy(), expected)
 
 
-def test_what_can_be_undone_is_and_the_picture_itself_becomes_the_variant_of_its_mirror_image() -> None:
-    pictures = torch.rand(2, 3, 8, 8)
-    nothing = torch.zeros(2, 3, 1, 1)
-    undoing = {label: each for label, each in VARIANTS.items() if each.undo}
-    assert list(undoing) == ["rotate"]
-    for each in undoing.values():
-        assert each.undo is not None
-        assert torch.equal(each.undo(each.apply(pictures, nothing)), pictures)
-        assert torch.equal(each.undo(pictures), each.apply(pictures.flip(3), nothing).flip(3))
-
-
 def test_sketch_is_grey_inverted_blurred_and_dodged() -> None:
     found = framed(generated.astronaut())
     sketch = made("sketch", found)[0]
