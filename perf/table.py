@@ -31,7 +31,7 @@ def targets(results: Results) -> str:
         [
             each["what"],
             f"{'≥' if each['at_least'] else '≤'} {each['bound']:g}",
-            "not measured" if each["value"] is None else f"{each['value']:.3g}",
+            "not measured" if each["value"] is None else _shown(each["value"]),
             {None: "", True: "met", False: "missed"}[each["met"]],
         ]
         for each in results["targets"]
@@ -43,7 +43,7 @@ def peers(results: Results) -> str:
     """Each way of job 1: pictures a second, median and 99 % of latencies; medians over the rounds."""
     rounds = results["sections"].get("peers", {}).get("figures", {}).get("rounds", {})
     rows = [
-        [LABELS[way], *(f"{_median(each, figure):.3g}" for figure in ("rate", "p50_ms", "p99_ms"))]
+        [LABELS[way], *(_shown(_median(each, figure)) for figure in ("rate", "p50_ms", "p99_ms"))]
         for way, each in rounds.items()
     ]
     return markdown(["job 1 by", "pictures/s", "median, ms", "p99, ms"], rows)
@@ -54,6 +54,11 @@ def readme(results: Results) -> str:
     machine, section = results["machine"], results["sections"]["peers"]
     where = f"{machine['cores']} cores of {machine['cpu']}, commit {section['commit']} (`make bench`):"
     return f"\n{where}\n\n{peers(results)}\n\n{targets(results)}\n\n"
+
+
+def _shown(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def written(text: str) -> str | None:
