@@ -56,7 +56,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model and hold it against its configuration."""
         from server.backends.onnxruntime.abreast import Abreast
-        from server.backends.onnxruntime.session import create_session, model_file, run_options
+        from server.backends.onnxruntime.session import create_session, model_file
+        from server.backends.onnxruntime.shrinkage import Shrinkage
 
         configuration = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -67,7 +68,7 @@ class TritonPythonModel:
             model = signature.Signature.of(session)
             signature.validate(configuration, model)
             self.session = Abreast(session, configuration)
-            self.run_options = run_options(configuration)
+            self.shrinkage = Shrinkage(configuration)
         except Exception as error:
             raise pb_utils.TritonModelException(_native(error)) from error
         self.pulse = Pulse()
@@ -101,7 +102,8 @@ class TritonPythonModel:
         inputs = [self._inputs(request) for request in requests]
         wanted = [list(request.requested_output_names()) for request in requests]
         names = list(dict.fromkeys([*(name for each in wanted for name in each), *self.states.outputs]))
-        outputs = self.session.run(names, self.batcher.feed(inputs), self.run_options)
+        feed = self.batcher.feed(inputs)
+        outputs = self.session.run(names, feed, self.shrinkage.options(feed))
         parts = self.batcher.divide(dict(zip(names, outputs, strict=True)), inputs)
         return [
             self._answer(request, part, each)
