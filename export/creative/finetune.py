@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from adlens import contract
@@ -39,12 +40,16 @@ MEMORY: Final = 0.95
 """Of a step before in the running mean of each variant's loss."""
 LEAST_CROP: Final = 0.8
 """Share of a side that a crop keeps at least."""
+AVERAGED: Final = 0.998
+"""Of a step before in the running mean of the weights, which is what is kept at last, and not where the last
+steps happen to end (Polyak and Juditsky, SIAM J. Control Optim. 30(4), 1992)."""
 STEPS: Final = 100
 """Between two checkpoints."""
 _TINY: Final = 1e-6
 _PLACE: Final = "place"
 _LOSSES: Final = "losses"
 _MODEL: Final = "model."
+_MEAN: Final = "mean."
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each parameter."""
 
@@ -78,7 +83,8 @@ def fine_tune(
         [{"params": last.parameters(), "lr": RATE}, {"params": network.head.parameters(), "lr": HEAD_RATE}]
     )
     losses = torch.ones(len(network.labels))
-    done = _resume(learning, parameters, optimiser, losses, checkpoint)
+    mean = AveragedModel(learning, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
+    done = _resume(learning, mean, parameters, optimiser, losses, checkpoint)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
     hooks = [layer.register_forward_hook(_lifted) for layer in last]
@@ -94,10 +100,14 @@ def fine_tune(
                         _set_rates(optimiser, rates, done, epochs * steps)
                         random = np.random.default_rng((seed, epoch, done))
                         _step(network, optimiser, canvases.pixels, canvases.sizes, losses, random)
+                        if done >= WARM_UP:
+                            mean.update_parameters(learning)
                     done += 1
                     progress.update()
                     if done % STEPS == 0 or done == epochs * steps:
-                        _save(learning, parameters, optimiser, losses, done, checkpoint)
+                        _save(learning, mean, parameters, optimiser, losses, done, checkpoint)
+        if mean.n_averaged:
+            learning.load_state_dict(mean.module.state_dict())
     finally:
         for hook in hooks:
             hook.remove()
@@ -188,6 +198,7 @@ def _has_bfloat16() -> bool:
 
 def _save(
     learning: nn.Module,
+    mean: AveragedModel,
     parameters: dict[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
     losses: Tensor,
@@ -195,6 +206,7 @@ def _save(
     checkpoint: Path,
 ) -> None:
     state = {_MODEL + name: value.detach().contiguous() for name, value in learning.state_dict().items()}
+    state |= {_MEAN + name: value.detach().contiguous() for name, value in mean.state_dict().items()}
     for name, parameter in parameters.items():
         kept = optimiser.state[parameter]
         state |= {f"{moment}.{name}": kept[moment].contiguous() for moment in _MOMENTS if moment in kept}
@@ -208,6 +220,7 @@ def _save(
 
 def _resume(
     learning: nn.Module,
+    mean: AveragedModel,
     parameters: dict[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
     losses: Tensor,
@@ -219,6 +232,7 @@ def _resume(
     state = load_file(checkpoint)
     losses.copy_(state[_LOSSES])
     learning.load_state_dict({name: state[_MODEL + name] for name in learning.state_dict()})
+    mean.load_state_dict({name: state[_MEAN + name] for name in mean.state_dict()})
     for name, parameter in parameters.items():
         if f"{_MOMENTS[0]}.{name}" in state:
             optimiser.state[parameter] = {moment: state[f"{moment}.{name}"] for moment in _MOMENTS}

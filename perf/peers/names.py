@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 ADLENS: Final = "adlens"
+ADLENS_INT8: Final = "adlens_int8"
 ADLENS_FAST: Final = "adlens_fast"
 ADLENS_FAST_INT8: Final = "adlens_fast_int8"
 SEED: Final = "seed"
@@ -18,6 +19,7 @@ LABELS: Final = {
     FASTAPI: "FastAPI around the same graphs",
     LITSERVE: "LitServe around the same graphs",
     ADLENS: "adlens",
+    ADLENS_INT8: "adlens, in integers",
     ADLENS_FAST: "adlens, the fast ensemble",
     ADLENS_FAST_INT8: "adlens, the fast ensemble in integers",
     IN_PROCESS: "the same graphs in one process, no server",

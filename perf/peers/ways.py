@@ -26,7 +26,16 @@ from adlens import contract
 from adlens.transport import Connection, Endpoint
 from perf.callers import OK, HttpCaller, closed
 from perf.peers.environment import python_of
-from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, FASTAPI, IN_PROCESS, LITSERVE, SEED
+from perf.peers.names import (
+    ADLENS,
+    ADLENS_FAST,
+    ADLENS_FAST_INT8,
+    ADLENS_INT8,
+    FASTAPI,
+    IN_PROCESS,
+    LITSERVE,
+    SEED,
+)
 from perf.serving import CHECKOUT, served
 from perf.setting import Setting
 from perf.subjects import FAST
@@ -103,6 +112,7 @@ WAYS: Final[Mapping[str, Way]] = {
     FASTAPI: _http(FASTAPI, "/infer", "image/jpeg", lambda jpeg: jpeg.tobytes()),
     LITSERVE: _http(LITSERVE, "/predict", "application/json", _in_base64),
     ADLENS: _adlens(contract.RECOMMEND_PRODUCTS),
+    ADLENS_INT8: _adlens(contract.RECOMMEND_PRODUCTS, in_integers=True),
     ADLENS_FAST: _adlens(FAST),
     ADLENS_FAST_INT8: _adlens(FAST, in_integers=True),
     IN_PROCESS: _in_process,

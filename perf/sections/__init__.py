@@ -22,7 +22,7 @@ class Section:
 FULL: Final[Mapping[str, Section]] = {
     "harness": Section(harness.measure, 90),
     "ceiling": Section(ceiling.measure, 180),
-    "peers": Section(peers.measure, 480),
+    "peers": Section(peers.measure, 540),
     "load": Section(load.measure, 300),
     "models": Section(models.measure, 480),
     "precision": Section(precision.measure, 180),

@@ -9,12 +9,13 @@ import click
 
 from adlens.errors import AdlensError
 from perf.findings import Findings
-from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, SEED, SERVERS
+from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, ADLENS_INT8, SEED, SERVERS
 from perf.peers.ways import WAYS, Figures
 from perf.repository import ENSEMBLES, has_profile
 from perf.setting import Setting
 from perf.subjects import FAST
 
+IN_INTEGERS = {ADLENS_INT8, ADLENS_FAST_INT8}
 FAILURES = (click.ClickException, AdlensError, ValueError, OSError, subprocess.TimeoutExpired)
 
 
@@ -26,9 +27,10 @@ def measure(setting: Setting, findings: Findings) -> None:
         for way in (ADLENS_FAST, ADLENS_FAST_INT8):
             findings.fail(way, f"{FAST} is not in this repository")
             del left[way]
-    elif not has_profile(setting.int8_profile):
-        findings.fail(ADLENS_FAST_INT8, f"no model has a configuration {setting.int8_profile!r}")
-        del left[ADLENS_FAST_INT8]
+    if not has_profile(setting.int8_profile):
+        for way in IN_INTEGERS & left.keys():
+            findings.fail(way, f"no model has a configuration {setting.int8_profile!r}")
+            del left[way]
     for _ in range(setting.rounds):
         for way, take in list(left.items()):
             try:
@@ -49,6 +51,7 @@ def compare(found: Mapping[str, Sequence[Figures]], findings: Findings) -> None:
             findings.ratio(name, rounds)
 
     ratio("adlens_to_seed", ADLENS, SEED, "rate")
+    ratio("in_integers_to_seed", ADLENS_INT8, SEED, "rate")
     ratio("fast_to_seed", ADLENS_FAST, SEED, "rate")
     ratio("fast_in_integers_to_seed", ADLENS_FAST_INT8, SEED, "rate")
     for peer in SERVERS:

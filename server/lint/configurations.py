@@ -18,7 +18,6 @@ from server.backends.configuration import (
 from server.backends.dali.gate import choose_gate
 from server.backends.onnxruntime.abreast import rows_abreast
 from server.backends.onnxruntime.session import session_options, tensorrt_options
-from server.backends.onnxruntime.shrinkage import shrink_above
 from server.errors import MissingModelError
 from server.lint.rules import Findings, Severity, rule
 from server.lint.survey import Survey, Tensor
@@ -36,7 +35,6 @@ PARAMETERS = {
         "session.use_device_allocator_for_initializers",
         "share_session_between_instances",
         "adlens_rows_abreast",
-        "adlens_shrink_above",
         "cudnn_conv_algo_search",
         "gpu_mem_limit",
         "arena_extend_strategy",
@@ -269,7 +267,6 @@ def _read_onnxruntime(configuration: dict[str, Any]) -> None:
     configuration.pop("model_operations", None)  # would load libraries
     session_options(configuration)
     rows_abreast(configuration)
-    shrink_above(configuration)
 
 
 def _read_dali(configuration: dict[str, Any]) -> None:

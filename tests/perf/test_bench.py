@@ -79,6 +79,7 @@ def test_peers_are_compared_round_by_round(tmp_path: Path) -> None:
         "fastapi": [],
         "litserve": [{"rate": 8.0, **PEER}, {"rate": 4.0, **PEER}],
         "adlens": [{"rate": 16.0, **PEER, "p99_ms": 10.0}] * 2,
+        "adlens_int8": [{"rate": 20.0, **PEER}],
         "adlens_fast": [],
         "adlens_fast_int8": [],
     }
@@ -87,7 +88,10 @@ def test_peers_are_compared_round_by_round(tmp_path: Path) -> None:
     assert ratios["adlens_to_seed"]["rounds"] == [8]
     assert ratios["adlens_to_litserve"] == {"value": 3, "rounds": [2, 4]}
     assert ratios["p99_to_litserve"]["value"] == 0.5
-    assert set(ratios) == {"adlens_to_seed", "adlens_to_litserve", "p99_to_litserve"}
+    assert ratios["in_integers_to_seed"]["rounds"] == [10]
+    assert set(ratios) == {
+        "adlens_to_seed", "in_integers_to_seed", "adlens_to_litserve", "p99_to_litserve",
+    }  # fmt: skip
 
 
 def test_what_the_steps_of_an_ensemble_leave_is_the_wire() -> None:

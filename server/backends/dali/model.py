@@ -97,7 +97,7 @@ class TritonPythonModel:
         """Answer each request that somebody waits for, running as one batch all that pass the checks."""
         with self.pulse.beating():
             responses = self.absentees.answer_others(requests, self._answers)
-            self.heap.trim()
+            self.heap.used()
             return responses
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:

@@ -56,8 +56,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model and hold it against its configuration."""
         from server.backends.onnxruntime.abreast import Abreast
-        from server.backends.onnxruntime.session import create_session, model_file
-        from server.backends.onnxruntime.shrinkage import Shrinkage
+        from server.backends.onnxruntime.session import create_session, model_file, run_options
 
         configuration = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -68,7 +67,7 @@ class TritonPythonModel:
             model = signature.Signature.of(session)
             signature.validate(configuration, model)
             self.session = Abreast(session, configuration)
-            self.shrinkage = Shrinkage(configuration)
+            self.options = run_options(configuration)
         except Exception as error:
             raise pb_utils.TritonModelException(_native(error)) from error
         self.pulse = Pulse()
@@ -84,7 +83,7 @@ class TritonPythonModel:
         """Answer each request that somebody waits for, running them as one batch where the model batches."""
         with self.pulse.beating():
             responses = self.absentees.answer_others(requests, self._answers)
-            self.heap.trim()
+            self.heap.used()
             return responses
 
     def _answers(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
@@ -103,7 +102,7 @@ class TritonPythonModel:
         wanted = [list(request.requested_output_names()) for request in requests]
         names = list(dict.fromkeys([*(name for each in wanted for name in each), *self.states.outputs]))
         feed = self.batcher.feed(inputs)
-        outputs = self.session.run(names, feed, self.shrinkage.options(feed))
+        outputs = self.session.run(names, feed, self.options)
         parts = self.batcher.divide(dict(zip(names, outputs, strict=True)), inputs)
         return [
             self._answer(request, part, each)
