@@ -32,6 +32,7 @@ def page(results: Results) -> str:
         "<h2>Targets</h2>",
         _targets(results["targets"]),
         *_part("Job 1 by other means", _peers(figures), plots.peers(figures)),
+        *_part("Where processor time goes", _processors(figures), _operators(figures)),
         *_part("Over load", "", plots.load(figures)),
         *_part("Ensembles", _ensembles(figures), plots.times(figures)),
         *_part("Leaves beside their bare graphs", _leaves(figures), plots.leaves(results["ratios"])),
@@ -63,8 +64,9 @@ def _targets(targets: Sequence[Mapping[str, Any]]) -> str:
         met = {None: "", True: "met", False: "missed"}[each["met"]]
         value = "not measured" if each["value"] is None else f"{each['value']:.3g}"
         bound = f"{'≥' if each['at_least'] else '≤'} {each['bound']:g}"
-        rows.append([each["what"], bound, value, _Marked(met)])
-    return _table(["what", "target", "measured", ""], rows)
+        limit = "" if each.get("limit") is None else f"{each['limit']:.3g}"
+        rows.append([each["what"], bound, value, _Marked(met), limit])
+    return _table(["what", "target", "measured", "", "without a server"], rows)
 
 
 def _peers(figures: Mapping[str, Any]) -> str:
@@ -74,6 +76,20 @@ def _peers(figures: Mapping[str, Any]) -> str:
         for way, found in rounds.items()
     ]
     return _table(["way", "pictures/s, by round", "median, ms", "p99, ms"], rows)
+
+
+def _processors(figures: Mapping[str, Any]) -> str:
+    spent = figures.get("profile", {}).get("processor_ms_a_picture", {})
+    return _table(["process", "ms a picture"], [[name, f"{each:.1f}"] for name, each in spent.items()])
+
+
+def _operators(figures: Mapping[str, Any]) -> str:
+    rows = []
+    for model, graphs in figures.get("profile", {}).get("operator_ms_a_run", {}).items():
+        for precision, spent in graphs.items():
+            told = ", ".join(f"{name} {each:.1f}" for name, each in spent.items())
+            rows.append([f"{model}, {precision}", f"{sum(spent.values()):.1f}", told])
+    return _table(["graph, on one thread", "ms a run", "of that"], rows)
 
 
 def _ensembles(figures: Mapping[str, Any]) -> str:

@@ -33,10 +33,11 @@ def targets(results: Results) -> str:
             f"{'≥' if each['at_least'] else '≤'} {each['bound']:g}",
             "not measured" if each["value"] is None else _shown(each["value"]),
             {None: "", True: "met", False: "missed"}[each["met"]],
+            "" if each.get("limit") is None else _shown(each["limit"]),
         ]
         for each in results["targets"]
     ]
-    return markdown(["what", "target", "measured", ""], rows)
+    return markdown(["what", "target", "measured", "", "without a server"], rows)
 
 
 def peers(results: Results) -> str:

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from perf.findings import Findings
-from perf.sections import cache, ceiling, harness, load, memory, models, peers, precision, scaling, transport
+from perf.sections import (
+    cache,
+    ceiling,
+    harness,
+    load,
+    memory,
+    models,
+    peers,
+    precision,
+    profile,
+    scaling,
+    transport,
+)
 from perf.setting import Setting
 
 
@@ -26,6 +38,7 @@ FULL: Final[Mapping[str, Section]] = {
     "load": Section(load.measure, 300),
     "models": Section(models.measure, 480),
     "precision": Section(precision.measure, 180),
+    "profile": Section(profile.measure, 120),
     "cache": Section(cache.measure, 90),
     "transport": Section(transport.measure, 90),
     "pictures": Section(scaling.pictures, 120),

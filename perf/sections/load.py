@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+import numpy as np
 
 from adlens import contract
 from perf.findings import Findings
@@ -21,6 +22,8 @@ SHARES = (0.3, 0.5, 0.7, 0.9)
 """Of the peak."""
 JUDGED = 0.7
 """The share of which 99 % is a target: it is measured for twice as long."""
+ARRIVALS, SEED = 1_000_000, 0
+"""Of the queue that nobody can be faster than."""
 LONGER = 4
 """Times the window of closed loops: at half the load, answers come more rarely."""
 
@@ -54,3 +57,17 @@ def _curves(setting: Setting, findings: Findings, url: str, model: str) -> None:
             findings.put(f"{model} open", opened)
             if share == JUDGED:
                 findings.ratio(f"p99_at_70_to_unloaded/{model}", [found.p99_ms / unloaded])
+                least_ms = 1e3 * least_p99_s(peak, share)
+                findings.ratio(f"least_p99_at_70_to_unloaded/{model}", [least_ms / unloaded])
+
+
+def least_p99_s(peak: float, share: float) -> float:
+    """Seconds within which 99 % of requests that come at random moments are answered, at best.
+
+    By one that answers ``peak`` a second, each in the same time and all cores on one request, where
+    ``share`` of that is asked for: Lindley's recursion (Proc. Cambridge Phil. Soc. 48(2), 1952).
+    """
+    gaps = np.random.default_rng(SEED).exponential(1 / (share * peak), ARRIVALS)
+    behind = np.cumsum(1 / peak - gaps)
+    waits = behind - np.minimum.accumulate(np.minimum(behind, 0.0))
+    return float(np.percentile(waits, 99)) + 1 / peak

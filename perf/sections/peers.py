@@ -9,7 +9,7 @@ import click
 
 from adlens.errors import AdlensError
 from perf.findings import Findings
-from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, ADLENS_INT8, SEED, SERVERS
+from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, ADLENS_INT8, IN_PROCESS, SEED, SERVERS
 from perf.peers.ways import WAYS, Figures
 from perf.repository import ENSEMBLES, has_profile
 from perf.setting import Setting
@@ -39,11 +39,11 @@ def measure(setting: Setting, findings: Findings) -> None:
                 findings.fail(way, error)
                 del left[way]
             findings.put("rounds", {way: rounds for way, rounds in found.items() if rounds})
-    compare(found, findings)
+    compare(found, setting.in_flight, findings)
 
 
-def compare(found: Mapping[str, Sequence[Figures]], findings: Findings) -> None:
-    """Ratios within each round."""
+def compare(found: Mapping[str, Sequence[Figures]], in_flight: int, findings: Findings) -> None:
+    """Ratios within each round, and what no server around the same graphs can pass: these without one."""
 
     def ratio(name: str, way: str, other: str, figure: str) -> None:
         pairs = zip(found[way], found[other], strict=False)
@@ -54,6 +54,13 @@ def compare(found: Mapping[str, Sequence[Figures]], findings: Findings) -> None:
     ratio("in_integers_to_seed", ADLENS_INT8, SEED, "rate")
     ratio("fast_to_seed", ADLENS_FAST, SEED, "rate")
     ratio("fast_in_integers_to_seed", ADLENS_FAST_INT8, SEED, "rate")
+    ratio("in_process_to_seed", IN_PROCESS, SEED, "rate")
     for peer in SERVERS:
+        ratio(f"in_process_to_{peer}", IN_PROCESS, peer, "rate")
         ratio(f"adlens_to_{peer}", ADLENS, peer, "rate")
         ratio(f"p99_to_{peer}", ADLENS, peer, "p99_ms")
+        # Mean time in a system: what is in it over what leaves it (Little, Operations Research 9(3), 1961).
+        # The p99 is not below the mean.
+        pairs = zip(found[IN_PROCESS], found[peer], strict=False)
+        if rounds := [1e3 * in_flight / a["rate"] / b["p99_ms"] for a, b in pairs]:
+            findings.ratio(f"least_p99_to_{peer}", rounds)

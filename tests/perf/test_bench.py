@@ -19,6 +19,7 @@ from perf.peers.names import LABELS
 from perf.peers.ways import WAYS
 from perf.results import findings_of, status_of
 from perf.sections import FULL, QUICK
+from perf.sections.load import least_p99_s
 from perf.sections.memory import growth
 from perf.sections.models import shares
 from perf.sections.peers import compare
@@ -82,15 +83,19 @@ def test_peers_are_compared_round_by_round(tmp_path: Path) -> None:
         "adlens_int8": [{"rate": 20.0, **PEER}],
         "adlens_fast": [],
         "adlens_fast_int8": [],
+        "in_process": [{"rate": 32.0, **PEER}],
     }
-    compare(found, Findings(tmp_path / "peers.json"))
+    compare(found, 16, Findings(tmp_path / "peers.json"))
     ratios = json.loads((tmp_path / "peers.json").read_text())["ratios"]
     assert ratios["adlens_to_seed"]["rounds"] == [8]
     assert ratios["adlens_to_litserve"] == {"value": 3, "rounds": [2, 4]}
     assert ratios["p99_to_litserve"]["value"] == 0.5
     assert ratios["in_integers_to_seed"]["rounds"] == [10]
+    assert ratios["in_process_to_litserve"]["rounds"] == [4]
+    assert ratios["least_p99_to_litserve"]["rounds"] == [500 / PEER["p99_ms"]]
     assert set(ratios) == {
-        "adlens_to_seed", "in_integers_to_seed", "adlens_to_litserve", "p99_to_litserve",
+        "adlens_to_seed", "in_integers_to_seed", "in_process_to_seed",
+        "adlens_to_litserve", "p99_to_litserve", "in_process_to_litserve", "least_p99_to_litserve",
     }  # fmt: skip
 
 
@@ -129,3 +134,11 @@ def test_the_peak_is_measured_for_each_shape(monkeypatch: pytest.MonkeyPatch) ->
     found = peak.int8_peak(cores=1, seconds=0.3)
     assert list(found) == ["64x64x64", "32x128x64"]
     assert all(rate > 0 for rate in found.values())
+
+
+@pytest.mark.parametrize("peak", [1.0, 50.0])
+def test_nobody_answers_sooner_than_a_queue_of_one_that_never_idles(peak: float) -> None:
+    """M/D/1: longer waits are rarer by exp(-t), where at half the load (exp(t) - 1) / 2 = t, so t = 1.256."""
+    assert least_p99_s(peak, 0.001) == pytest.approx(1 / peak)
+    assert least_p99_s(peak, 0.5) * peak == pytest.approx(1 + np.log(100 * 0.65) / 1.256, rel=0.1)
+    assert least_p99_s(peak, 0.7) > 1.4 * least_p99_s(peak, 0.5)
