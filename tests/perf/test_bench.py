@@ -138,7 +138,9 @@ def test_the_peak_is_measured_for_each_shape(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("peak", [1.0, 50.0])
 def test_nobody_answers_sooner_than_a_queue_of_one_that_never_idles(peak: float) -> None:
-    """M/D/1: longer waits are rarer by exp(-t), where at half the load (exp(t) - 1) / 2 = t, so t = 1.256."""
+    """M/D/1 (Cramér and Lundberg): a wait of over w turns is as rare as C exp(-t w)."""
+    share, t = 0.5, 1.2564  # share * (exp(t) - 1) = t
+    tail = (1 - share) / (share * np.exp(t) - 1)
     assert least_p99_s(peak, 0.001) == pytest.approx(1 / peak)
-    assert least_p99_s(peak, 0.5) * peak == pytest.approx(1 + np.log(100 * 0.65) / 1.256, rel=0.1)
+    assert least_p99_s(peak, share) * peak == pytest.approx(1 + np.log(100 * tail) / t, rel=0.05)
     assert least_p99_s(peak, 0.7) > 1.4 * least_p99_s(peak, 0.5)
