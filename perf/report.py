@@ -66,7 +66,7 @@ def _targets(targets: Sequence[Mapping[str, Any]]) -> str:
         bound = f"{'≥' if each['at_least'] else '≤'} {each['bound']:g}"
         limit = "" if each.get("limit") is None else f"{each['limit']:.3g}"
         rows.append([each["what"], bound, value, _Marked(met), limit])
-    return _table(["what", "target", "measured", "", "without a server"], rows)
+    return _table(["what", "target", "measured", "", "limit"], rows)
 
 
 def _peers(figures: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def targets(results: Results) -> str:
         ]
         for each in results["targets"]
     ]
-    return markdown(["what", "target", "measured", "", "without a server"], rows)
+    return markdown(["what", "target", "measured", "", "limit"], rows)
 
 
 def peers(results: Results) -> str:

@@ -19,6 +19,7 @@ from perf.repository import ENSEMBLES, filled
 from perf.serving import CHECKOUT, TOKEN, served
 from perf.setting import Setting
 from perf.steps import PARTS, Steps
+from perf.subjects import NULL
 
 IN_FLIGHT = (1, 8)
 """Of ensembles: how long one waits alone, and how much is done together; ``load`` has the curve of job 1."""
@@ -33,7 +34,8 @@ def measure(setting: Setting, findings: Findings) -> None:
     with served(repositories=repositories) as url, Connection(Endpoint(url)) as connection:
         for model in subjects.ENSEMBLES:
             _told(findings, url, model, partial(_ensemble, setting, findings, url, connection))
-        leaf = partial(_leaf, setting, findings, url, connection, repositories, 1)
+        null_rate = _null_rate(setting, url)
+        leaf = partial(_leaf, setting, findings, url, connection, repositories, 1, null_rate)
         for model in subjects.LEAVES:
             _told(findings, url, model, leaf)
 
@@ -43,7 +45,7 @@ def measure_quick(setting: Setting, findings: Findings) -> None:
     repositories = (CHECKOUT / "model_repository", ENSEMBLES)
     steps = (contract.DECODE, contract.DETECT_FACES)
     with served(*{*subjects.QUICK_LEAVES, *steps}) as url, Connection(Endpoint(url)) as connection:
-        leaf = partial(_leaf, setting, findings, url, connection, repositories, setting.rounds)
+        leaf = partial(_leaf, setting, findings, url, connection, repositories, setting.rounds, None)
         for model in subjects.QUICK_LEAVES:
             _told(findings, url, model, leaf)
 
@@ -93,6 +95,7 @@ def _leaf(
     connection: Connection,
     repositories: Sequence[Path],
     rounds: int,
+    null_rate: float | None,
     model: str,
 ) -> None:
     rows = subjects.rows(connection, url, model, setting.pictures)
@@ -115,6 +118,15 @@ def _leaf(
         },
     )
     findings.ratio(f"leaf_to_bare/{model}", ratios)
+    if null_rate is not None:
+        # Where a request takes the cores for as long as the bare graph and an empty model do together.
+        findings.ratio(f"with_null_to_bare/{model}", [null_rate / (null_rate + rate) for rate in bare_rates])
+
+
+def _null_rate(setting: Setting, url: str) -> float:
+    """Requests a second, a small picture each, that the server answers where nothing is computed."""
+    with setting.analyzer(url, [{contract.IMAGE: jpeg} for jpeg in setting.pictures]) as analyzer:
+        return _best([analyzer.closed(NULL, each, setting.window_s) for each in IN_FLIGHT_OF_LEAVES]).rate
 
 
 def _best(loads: Sequence[Measured]) -> Measured:
