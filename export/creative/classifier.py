@@ -18,14 +18,14 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from export.creative.features import FeatureStore
-from export.creative.network import Tones
+from export.creative.network import Statistics
 
 PENALTIES = (1e-2, 1e-3, 1e-4)
 """L2 weights to choose from, the strongest first."""
 ITERATIONS = 60
 """Of L-BFGS; the penalised loss is flat by then."""
-TONE_WEIGHT = 10.0
-"""Tones are few, and would drown among thousands of others under one penalty: they count so much more."""
+STATISTICS_WEIGHT = 10.0
+"""They are few, and would drown among thousands of others under one penalty: they count so much more."""
 _FLOOR = 1e-3
 """Of a feature's deviation, in parts of the mean one: what hardly ever varies must not be blown up."""
 
@@ -87,7 +87,7 @@ def _logistic(store: FeatureStore, rows: NDArray[np.bool_], penalty: float, star
     One optimum, from wherever it starts: another penalty's is near.
     """
     mean, deviation = _moments(store, rows)
-    deviation[: Tones.length] /= TONE_WEIGHT
+    deviation[: Statistics.length] /= STATISTICS_WEIGHT
     kinds = int(next(iter(store.chunks(rows))).shape[1])
     total = int(rows.sum()) * kinds
     coefficients = nn.Parameter(torch.zeros(kinds, len(mean)) if start is None else start.weight * deviation)

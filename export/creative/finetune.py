@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from adlens import contract
-from export.creative.network import CreativeNetwork, CreativeTrunk, Tones
+from export.creative.network import CreativeNetwork, CreativeTrunk, Statistics
 from export.creative.reading import read_canvases
 
 LAYERS: Final = 2
@@ -83,7 +83,8 @@ def fine_tune(
         [{"params": last.parameters(), "lr": RATE}, {"params": network.head.parameters(), "lr": HEAD_RATE}]
     )
     losses = torch.ones(len(network.labels))
-    mean = AveragedModel(learning, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
+    moving = get_ema_multi_avg_fn(AVERAGED)  # type: ignore[no-untyped-call]
+    mean = AveragedModel(learning, multi_avg_fn=moving)
     done = _resume(learning, mean, parameters, optimiser, losses, checkpoint)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = -(-len(paths) // BATCH)
@@ -143,8 +144,8 @@ def _step(
         squares = every[torch.arange(len(sizes)).repeat_interleave(2), truth]
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
         wide = network.trunk(squares)[0].float()
-    # In eight bits of precision tones say nothing.
-    logits = network.head(torch.cat((network.trunk.tones(squares), wide[:, Tones.length :]), dim=1))
+    # In eight bits of precision statistics say nothing.
+    logits = network.head(torch.cat((network.trunk.statistics(squares), wide[:, Statistics.length :]), dim=1))
     each = functional.cross_entropy(logits, truth, reduction="none")
     # So weighted, each variant counts alike in the end, however often it is drawn.
     weights = 1 / chances
