@@ -126,8 +126,13 @@ class Statistics(nn.Module):
 class CreativeTrunk(nn.Module):
     """A ResNet without its last product: squares float32 [M, 3, S, S], RGB in [0, 255] -> ``Features``."""
 
-    def __init__(self, network: ResNet) -> None:
-        """Take ``network`` over, its normalisations folded in place."""
+    def __init__(self, network: ResNet, statistics: type[Statistics] | type[Tones] = Statistics) -> None:
+        """Take ``network`` over, its normalisations folded in place.
+
+        Args:
+            network: a whole one.
+            statistics: of squares, what a head reads beside its layers.
+        """
         super().__init__()
         fold_batch_norm(network)
         self.stem = nn.Sequential(network.conv1, nn.ReLU(), nn.MaxPool2d(3, 2, 1))
@@ -135,8 +140,8 @@ class CreativeTrunk(nn.Module):
         self.normalise = ImageNetNormalise()
         self.last = network.fc.in_features
         block = network.block.expansion
-        self.statistics = Statistics()
-        self.wide = Statistics.length + sum(128 * 2**i * block * grid**2 for i, grid in enumerate(GRIDS))
+        self.statistics = statistics()
+        self.wide = statistics.length + sum(128 * 2**i * block * grid**2 for i, grid in enumerate(GRIDS))
 
     def forward(self, squares: Tensor) -> Features:
         """[M, wide], the statistics first, and [M, last]; M may be 0."""

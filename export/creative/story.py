@@ -16,7 +16,7 @@ from torch import Tensor
 
 from export import stories
 from export.creative.finetune import learning_layers
-from export.creative.network import BACKBONES, CreativeNetwork, CreativeTrunk
+from export.creative.network import BACKBONES, CreativeNetwork, CreativeTrunk, Statistics, Tones
 from export.graph import Weights
 from export.networks.attributes import digest
 from export.weights import WeightsError, load_network
@@ -71,14 +71,21 @@ def read_story(folder: Path) -> JudgeStory:
     )
 
 
-def load_trunk(backbone: str, weights: str) -> tuple[CreativeTrunk, Weights]:
+def load_trunk(
+    backbone: str, weights: str, statistics: type[Statistics] | type[Tones] = Statistics
+) -> tuple[CreativeTrunk, Weights]:
     """The trunk of ``backbone`` in evaluation mode, and where its weights come from.
+
+    Args:
+        backbone: in BACKBONES.
+        weights: as ``export.weights.load_network``.
+        statistics: as ``CreativeTrunk``.
 
     Raises:
         WeightsError: they cannot be had.
     """
     network, source = load_network(backbone, BACKBONES[backbone], weights)
-    return CreativeTrunk(network).eval(), source
+    return CreativeTrunk(network, statistics).eval(), source
 
 
 def load_judge(folder: Path) -> tuple[CreativeNetwork, JudgeStory, Weights]:

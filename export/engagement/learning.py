@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from adlens import contract
 from export.creative.features import FeatureStore
-from export.creative.network import CreativeTrunk
+from export.creative.network import CreativeTrunk, Tones
 from export.creative.story import load_trunk
 from export.datasets import DatasetError
 from export.engagement import calibration, classes, finetune, splits, training
@@ -146,7 +146,7 @@ def _look(
     """The trunk, where its weights come from, and what it says of all pictures; None where none is read."""
     if IMAGE not in configuration.reads:
         return None, None, None
-    trunk, source = load_trunk(configuration.backbone, configuration.weights)
+    trunk, source = load_trunk(configuration.backbone, configuration.weights, Tones)
     store = compute_features(trunk, kept.pictures, schedule.views, cache_folder(), schedule.threads)
     if not len(store):
         raise DatasetError(f"none of {len(kept)} pictures can be read, such as {kept.pictures[0]}")

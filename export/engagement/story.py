@@ -18,6 +18,7 @@ from adlens import contract
 from adlens.contract import EngagementCard
 from export import stories
 from export.creative.finetune import learning_layers
+from export.creative.network import Tones
 from export.creative.story import load_trunk
 from export.engagement.network import IMAGE, EngagementNetwork, Head
 from export.graph import Weights
@@ -111,7 +112,7 @@ def load(folder: Path) -> tuple[EngagementNetwork, EngagementStory, Weights]:
     file = folder / MODEL_FILE
     trunk, source = None, Weights("own training run", "that of the data", "", story.starter)
     if IMAGE in story.reads:
-        trunk, source = load_trunk(story.backbone, story.weights)
+        trunk, source = load_trunk(story.backbone, story.weights, Tones)
         if digest(trunk) != story.trunk:
             raise WeightsError(
                 f"{file} was trained on {story.weights!r} as it was then, and that has changed: train again "

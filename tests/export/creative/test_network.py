@@ -23,6 +23,7 @@ from export.creative.network import (
     SIDE,
     CreativeNetwork,
     CreativeTrunk,
+    Edges,
     RenderNetwork,
     Variants,
     find_variants,
@@ -249,3 +250,17 @@ def test_folding_changes_nothing_a_trunk_says(backbone: str) -> None:
         wide, last = trunk(squares)
     torch.testing.assert_close(last, expected, atol=1e-4, rtol=1e-3)
     assert wide.shape == (1, trunk.wide)
+
+
+def test_edges_tell_rows_from_columns_and_nothing_else() -> None:
+    random = torch.Generator().manual_seed(4)
+    rough = torch.rand(1, 3, 64, 64, generator=random)
+    # Smooth along the rows: edges are steep along the columns alone.
+    lying = 255 * rough.cumsum(3) / torch.arange(1, 65)
+    edges = Edges()
+    found = edges(lying)
+    assert found.shape == (1, Edges.length)
+    assert (found < 0).all()
+    torch.testing.assert_close(edges(lying.transpose(2, 3)), -found)
+    assert (edges(255 * rough).abs() < 0.3).all()
+    assert (edges(torch.full((1, 3, 64, 64), 90.0)) == 0).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from export.creative.network import CreativeTrunk
+from export.creative.network import CreativeTrunk, Tones
 from export.networks.resnet import BasicBlock, ResNet
 from export.weights import seeded
 
@@ -18,7 +18,7 @@ class Tiny(ResNet):
 
 def trunk() -> CreativeTrunk:
     """With seeded weights."""
-    return CreativeTrunk(seeded(Tiny)).eval()
+    return CreativeTrunk(seeded(Tiny), Tones).eval()
 
 
 def randomise(module: torch.nn.Module, seed: int = 1) -> None:
