@@ -23,7 +23,7 @@ from export.creative.network import Statistics
 PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5)
 """L2 weights to choose from, the strongest first."""
 ITERATIONS = 300
-"""Of L-BFGS at most; after 60, where a penalty is weak, the loss on unseen pictures is half as large again."""
+"""Of L-BFGS at most; after 60, if a penalty is weak, the loss on unseen pictures is half as large again."""
 STATISTICS_WEIGHT = 10.0
 """They are few, and would drown among thousands of others under one penalty: they count so much more."""
 _FLOOR = 1e-3
