@@ -35,7 +35,7 @@ FULL: Final[Mapping[str, Section]] = {
     "harness": Section(harness.measure, 90),
     "ceiling": Section(ceiling.measure, 180),
     "peers": Section(peers.measure, 540),
-    "load": Section(load.measure, 300),
+    "load": Section(load.measure, 360),
     "models": Section(models.measure, 480),
     "precision": Section(precision.measure, 180),
     "profile": Section(profile.measure, 120),
