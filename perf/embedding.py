@@ -186,21 +186,32 @@ def side_by_side(
     return np.concatenate(list(found))
 
 
+COUNTED_WITHIN_S: Final = 2.0
+
+
 class ComputeTime:
     """Tells the milliseconds that a server has computed for a model since it was last asked."""
 
     def __init__(self, client: triton.InferenceServerClient, model: str, admin_token: str) -> None:
         self._client, self._model = client, model
         self._headers = {ADMIN_HEADER: admin_token}
-        self._before = 0.0
-        self()
+        self._count, self._total_ms = self._told()
 
     def __call__(self) -> float:
-        """The milliseconds, from Triton's statistics."""
-        (told,) = self._client.get_inference_statistics(self._model, headers=self._headers).model_stats
-        total = float(told.inference_stats.compute_infer.ns) / 1e6
-        since, self._before = total - self._before, total
+        """The milliseconds, from Triton's statistics, which count a request only after its answer is sent."""
+        deadline = time.monotonic() + COUNTED_WITHIN_S
+        count, total_ms = self._told()
+        while count == self._count and time.monotonic() < deadline:
+            time.sleep(COUNTED_WITHIN_S / 100)
+            count, total_ms = self._told()
+        since = total_ms - self._total_ms
+        self._count, self._total_ms = count, total_ms
         return since
+
+    def _told(self) -> tuple[int, float]:
+        (told,) = self._client.get_inference_statistics(self._model, headers=self._headers).model_stats
+        computed = told.inference_stats.compute_infer
+        return int(computed.count), float(computed.ns) / 1e6
 
 
 def _take_turns(
