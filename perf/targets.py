@@ -23,8 +23,8 @@ class Target:
         ratio: its name among the findings.
         bound: to be reached.
         at_least: whether more is better.
-        limit: name of what can be reached, if measured: by the same graphs with no server around them, by a
-            queue that never idles, or by a model that computes nothing beside the graph.
+        limit: name of what it is held against, if measured: the same graphs in one process with no server,
+            a queue that never idles, or a model that computes nothing beside the graph.
     """
 
     what: str

@@ -43,7 +43,7 @@ def measure(setting: Setting, findings: Findings) -> None:
 
 
 def compare(found: Mapping[str, Sequence[Figures]], in_flight: int, findings: Findings) -> None:
-    """Ratios within each round, and what no server around the same graphs can pass: these without one."""
+    """Ratios within each round, and what the same graphs reach in one process with no server."""
 
     def ratio(name: str, way: str, other: str, figure: str) -> None:
         pairs = zip(found[way], found[other], strict=False)
