@@ -59,10 +59,12 @@ def pictures_of(paths: Sequence[Path], network: str) -> str:
 def _opened(folder: Path) -> int:
     """A descriptor of ``OF``, locked together with others that use it."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / OF, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # another run has just removed the folder
+        except (FileExistsError, FileNotFoundError):  # another run has just removed the folder
+            if folder.is_file():
+                raise
             continue
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if _is_there(folder, descriptor):
