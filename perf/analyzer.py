@@ -3,10 +3,12 @@
 ``perf`` calls by Python, whose share of two cores a user's callers, on machines of their own, would not have.
 The binary comes out of the last wheel of tritonclient that held it (``make analyzer``).
 
-Every measurement warms up first, and then takes WINDOWS windows, one after the other: by ``--request-count``
-alone the only window would hold the generator's own start. How far the windows are apart tells whether the
-figure is a steady one. perf_analyzer ends at the first request that fails: with errors there is no figure.
-Moments of open loops come out of a generator that perf_analyzer seeds with a constant.
+Every measurement warms up first, and then takes WINDOWS windows, one after the other. The first holds the
+start of all callers at once, and a window's own count depends on where its ends fall (``perf.rates``): so the
+rate of a closed loop is what its latencies in later windows tell, callers in flight over mean latency
+(Little's law: Operations Research 9(3), 1961). How far windows are apart tells whether the figure is a steady
+one. perf_analyzer ends at the first request that fails: with errors there is no figure. Moments of open loops
+come out of a generator that perf_analyzer seeds with a constant.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import csv
 import json
 import os
 import re
+import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +43,8 @@ ENOUGH: Final = 20
 LONGEST: Final = 4
 _EVER: Final = "1000000"
 """Per cent that windows may be apart for perf_analyzer: this file judges that, and keeps the figure."""
-_PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec")
+_PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec. Avg latency: ([\d.e+]+) usec")
+_OVERHEAD: Final = re.compile(r"Avg client overhead: ([\d.e+-]+)%")
 _THROUGHPUT: Final = re.compile(r"\n    Throughput: ([\d.e+]+) infer/sec")
 _COUNT: Final = re.compile(r"\n    Request count: (\d+)")
 _DELAYED: Final = re.compile(r"([\d.e+-]+)% of the requests were delayed")
@@ -64,7 +68,7 @@ class Measured:
         wire_ms: what is left: the caller, gRPC, the door, and Triton's own way with the message; of an
             ensemble, the queues of its steps, too.
         requests: counted in all windows.
-        spread: highest rate of a window over the lowest, minus 1.
+        spread: highest rate of a window that counts over the lowest, minus 1.
         delayed: share of an open loop's requests that left late, as the generator did not keep up.
     """
 
@@ -82,11 +86,14 @@ class Measured:
     delayed: float
 
     @classmethod
-    def read(cls, asked: float, said: str, row: Mapping[str, str]) -> Self:
-        """From what perf_analyzer ``said`` and the ``row`` of its report."""
-        rates = [float(rate) for rate in _PASS.findall(said)]
+    def read(cls, asked: float, said: str, row: Mapping[str, str], *, is_closed: bool) -> Self:
+        """From what perf_analyzer ``said`` and the ``row`` of its report.
+
+        Raises:
+            ClickException: it did not say how its windows went.
+        """
+        rates, rate = _closed(asked, said) if is_closed else _opened(said, row)
         counted, delayed = _COUNT.search(said), _DELAYED.search(said)
-        least = min(rates, default=0.0)
 
         def milliseconds(*columns: str) -> float:
             return round(sum(float(row.get(column) or 0) for column in columns) / 1e3, 3)
@@ -94,7 +101,7 @@ class Measured:
         mean_ms = milliseconds("Avg latency")
         return cls(
             asked=asked,
-            rate=round(float(row[_RATE]), 3),
+            rate=round(rate, 3),
             p50_ms=milliseconds("p50 latency"),
             p90_ms=milliseconds("p90 latency"),
             p99_ms=milliseconds("p99 latency"),
@@ -104,9 +111,30 @@ class Measured:
             # A difference without sign: below 0 where steps of an ensemble run side by side.
             wire_ms=wire_ms if (wire_ms := milliseconds(*_WIRE)) <= mean_ms else 0.0,
             requests=int(counted[1]) if counted else 0,
-            spread=round(max(rates) / least - 1, 3) if least else 0.0,
+            spread=round(max(rates) / min(rates) - 1, 3) if min(rates) else 0.0,
             delayed=round(float(delayed[1]) / 100, 4) if delayed else 0.0,
         )
+
+
+def _closed(in_flight: float, said: str) -> tuple[list[float], float]:
+    """The rates of all windows but the first, and of these together."""
+    overhead = _OVERHEAD.search(said)
+    waiting = in_flight * (1 - float(overhead[1]) / 100 if overhead else 1)
+    taken_s = [float(microseconds) / 1e6 for _, microseconds in _passes(said)][1:]
+    return [waiting / each for each in taken_s], waiting / statistics.mean(taken_s)
+
+
+def _opened(said: str, row: Mapping[str, str]) -> tuple[list[float], float]:
+    """The rates of all windows, and of these together."""
+    return [float(rate) for rate, _ in _passes(said)], float(row[_RATE])
+
+
+def _passes(said: str) -> list[tuple[str, str]]:
+    """Of each window its rate, and its mean latency in microseconds."""
+    found = _PASS.findall(said)
+    if len(found) != WINDOWS:
+        raise click.ClickException(f"perf_analyzer took {len(found)} windows, not {WINDOWS}: {said[-1000:]}")
+    return found
 
 
 class Analyzer:
@@ -143,7 +171,7 @@ class Analyzer:
         wanted_s = ENOUGH / expected if expected else window_s
         load = ["--concurrency-range", str(in_flight), *(["--shared-memory", "system"] * shared_memory)]
         lasting_s = min(max(window_s, wanted_s), LONGEST * window_s)
-        return self._measured(model, in_flight, [*load, *_window(lasting_s)])
+        return self._measured(model, in_flight, [*load, *_window(lasting_s)], is_closed=True)
 
     def opened(self, model: str, rate: float, window_s: float) -> Measured:
         """An open loop: ``rate`` requests a second at random moments (Poisson), whatever becomes of them.
@@ -154,7 +182,7 @@ class Analyzer:
         self._warm_up(model, 2)
         # A caller that waits for its answer would not send the next one in time: all are asynchronous.
         load = ["--request-rate-range", f"{rate:.3f}", "--request-distribution", "poisson", "--async"]
-        return self._measured(model, rate, [*load, *_window(window_s)])
+        return self._measured(model, rate, [*load, *_window(window_s)], is_closed=False)
 
     def rate(self, model: str, count: int, in_flight: int) -> float:
         """Requests a second of a closed loop, over at least ``count`` of them.
@@ -165,7 +193,8 @@ class Analyzer:
         self._warm_up(model, in_flight)
         window = str(-(-count // WINDOWS))
         load = ["--concurrency-range", str(in_flight), "--measurement-mode", "count_windows"]
-        return self._measured(model, in_flight, [*load, "--measurement-request-count", window]).rate
+        load += ["--measurement-request-count", window]
+        return self._measured(model, in_flight, load, is_closed=True).rate
 
     def _warm_up(self, model: str, in_flight: int) -> float:
         """Two requests of each caller, in a run of their own; about how many a second are answered."""
@@ -173,10 +202,10 @@ class Analyzer:
         found = _THROUGHPUT.search(self._run(model, load))
         return float(found[1]) if found else 0.0
 
-    def _measured(self, model: str, asked: float, load: Sequence[str]) -> Measured:
+    def _measured(self, model: str, asked: float, load: Sequence[str], *, is_closed: bool) -> Measured:
         said = self._run(model, ["-v", "-s", _EVER, "-r", str(WINDOWS), "--verbose-csv", *load])
         with self._report.open(newline="") as file:
-            return Measured.read(asked, said, next(csv.DictReader(file)))
+            return Measured.read(asked, said, next(csv.DictReader(file)), is_closed=is_closed)
 
     def _run(self, model: str, load: Sequence[str]) -> str:
         self._report.unlink(missing_ok=True)

@@ -1,13 +1,14 @@
 """A closed loop of callers in this process: what is measured alike of adlens, of its peers and of bare code.
 
 Each caller has a thread and a way to call of its own, and sends its next picture when it has its answer. Only
-answers between the end of the warm-up and the end of the run count. An error of any caller is raised: with
-errors there is no figure.
+answers between the end of the warm-up and the end of the run count (``perf.rates``). An error of any caller
+is raised: with errors there is no figure.
 """
 
 from __future__ import annotations
 
 import http.client
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
+
+from perf.rates import TURNS, rate
 
 Work = TypeVar("Work")
 HTTP_TIMEOUT_S: Final = 120.0
@@ -35,39 +38,69 @@ class Answered:
 def closed(
     callers: Sequence[Callable[[Work], object]], work: Sequence[Work], seconds: float, warm_up_s: float
 ) -> Answered:
-    """Let ``callers`` call with ``work`` in turn for ``warm_up_s`` and then ``seconds``.
+    """Let ``callers`` call with ``work`` in turn, and count for ``seconds``.
+
+    The warm-up ends after ``warm_up_s``, and not before each caller has had TURNS answers.
 
     Raises:
         ValueError: fewer than two answers came in that time.
     """
-    counted = time.perf_counter() + warm_up_s
-    ends = counted + seconds
+    window = _Window(len(callers), seconds, warm_up_s)
 
     def run(number: int) -> list[tuple[float, float]]:
-        """When it got its answers, and how long they took."""
-        call, answers, turn = callers[number], [], number
-        while (began := time.perf_counter()) < ends:
-            call(work[turn % len(work)])
-            ended = time.perf_counter()
-            if counted <= ended < ends:
-                answers.append((ended, ended - began))
-            turn += len(callers)
-        return answers
+        """When its requests began and ended."""
+        call, requests, turn = callers[number], [], number
+        with window:
+            while not window.is_over():
+                began = time.perf_counter()
+                call(work[turn % len(work)])
+                requests.append((began, time.perf_counter()))
+                window.answered(number)
+                turn += len(callers)
+        return requests
 
     with ThreadPoolExecutor(len(callers)) as pool:
-        answers = [each for found in pool.map(run, range(len(callers))) for each in found]
-    if len(answers) < 2:
-        raise ValueError(f"{len(answers)} answers within {seconds} s; measure for longer")
-    moments, taken_ms = np.array(answers).T * [[1], [1e3]]
+        requests = [each for found in pool.map(run, range(len(callers))) for each in found]
+    begins, ends = window.begins, window.begins + seconds
+    taken_ms = [1e3 * (ended - began) for began, ended in requests if begins <= ended < ends]
+    if len(taken_ms) < 2:
+        raise ValueError(f"{len(taken_ms)} answers within {seconds} s; measure for longer")
     p50, p99 = np.percentile(taken_ms, [50, 99])
     return Answered(
-        # From the first answer to the last, or one more or fewer within the time would be chance.
-        rate=round((len(answers) - 1) / float(np.ptp(moments)), 3),
+        rate=round(rate([ended for _, ended in requests], begins, ends), 3),
         p50_ms=round(float(p50), 3),
         p99_ms=round(float(p99), 3),
-        mean_ms=round(float(taken_ms.mean()), 3),
+        mean_ms=round(float(np.mean(taken_ms)), 3),
         requests=len(taken_ms),
     )
+
+
+class _Window:
+    """The time that counts; within its context a caller that fails ends it for all."""
+
+    def __init__(self, callers: int, seconds: float, warm_up_s: float) -> None:
+        self.begins = time.perf_counter() + warm_up_s
+        self._seconds = seconds
+        self._left = [TURNS] * callers
+        self._lock = threading.Lock()
+        self._is_open = self._has_failed = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._has_failed |= kind is not None
+
+    def answered(self, number: int) -> None:
+        """The caller has had one more answer."""
+        with self._lock:
+            self._left[number] -= 1
+            if not self._is_open and max(self._left) <= 0:
+                self._is_open, self.begins = True, max(self.begins, time.perf_counter())
+
+    def is_over(self) -> bool:
+        """Whether no more requests are to begin."""
+        return self._has_failed or (self._is_open and time.perf_counter() >= self.begins + self._seconds)
 
 
 class HttpCaller:

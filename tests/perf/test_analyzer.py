@@ -23,6 +23,7 @@ SAID = """  Pass [1] throughput: 40 infer/sec. Avg latency: 2792 usec (std 1193 
   Pass [3] throughput: 45 infer/sec. Avg latency: 2536 usec (std 370 usec).
   Client:
     Request count: 137
+    Avg client overhead: 4.00%
     [WARNING] Perf Analyzer was not able to keep up. 2.79% of the requests were delayed.
 """
 """Lines of a real run, with round rates."""
@@ -65,14 +66,27 @@ def test_what_it_says_when_it_fails_is_told(tmp_path: Path) -> None:
     assert re.search("-m model .*-H triton-grpc-protocol-admin:token .*--request-count 4", told.value.message)
 
 
+ROW = {
+    "Inferences/Second": "45.5", "p50 latency": "2000", "p90 latency": "3000", "p99 latency": "4000",
+    "Avg latency": "2100", "Server Queue": "33", "Server Compute Input": "43",
+    "Server Compute Infer": "293", "Server Compute Output": "184", "Client Send": "27",
+    "Network+Server Send/Recv": "2000", "Client Recv": "2",
+}  # fmt: skip
+
+
 def test_windows_that_are_apart_and_requests_that_left_late_are_told() -> None:
-    row = {
-        "Inferences/Second": "45.5", "p50 latency": "2000", "p90 latency": "3000", "p99 latency": "4000",
-        "Avg latency": "2100", "Server Queue": "33", "Server Compute Input": "43",
-        "Server Compute Infer": "293", "Server Compute Output": "184", "Client Send": "27",
-        "Network+Server Send/Recv": "2000", "Client Recv": "2",
-    }  # fmt: skip
-    found = Measured.read(50, SAID, row)
+    found = Measured.read(50, SAID, ROW, is_closed=False)
     assert (found.rate, found.requests) == (45.5, 137)
     assert (found.spread, found.delayed) == (0.25, 0.0279)
     assert (found.queue_ms, found.compute_ms, found.wire_ms) == (0.033, 0.52, 2.029)
+
+
+def test_the_rate_of_a_closed_loop_is_told_by_latencies_after_its_start() -> None:
+    found = Measured.read(2, SAID, ROW, is_closed=True)
+    assert found.rate == pytest.approx(2 * 0.96 / 2.523e-3, abs=0.001)
+    assert found.spread == round(2536 / 2510 - 1, 3)
+
+
+def test_windows_that_it_did_not_take_are_told() -> None:
+    with pytest.raises(click.ClickException, match="took 2 windows, not 3"):
+        Measured.read(2, SAID.replace("Pass [3]", "Passing"), ROW, is_closed=True)

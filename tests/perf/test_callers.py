@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -23,6 +24,16 @@ def test_answers_are_counted_after_the_warm_up_alone() -> None:
     assert found.requests == sum(0.2 <= moment < 0.6 for moment in seen) < len(seen)
     assert found.rate == pytest.approx(found.requests / 0.4, rel=0.3)
     assert 20 <= found.p50_ms <= found.p99_ms
+
+
+def test_the_warm_up_lasts_until_all_callers_have_had_their_turn() -> None:
+    """One that serves them in the order in which they came: the first wait for less than all others do."""
+    with ThreadPoolExecutor(1) as server:
+        found = closed(
+            [lambda wait_s: server.submit(time.sleep, wait_s).result()] * 8, [0.02], seconds=0.4, warm_up_s=0
+        )
+    assert found.rate == pytest.approx(1 / 0.02, rel=0.2)
+    assert found.mean_ms == pytest.approx(8 * 20, rel=0.2)
 
 
 def test_work_is_shared_out_in_turn() -> None:
