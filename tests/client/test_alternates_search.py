@@ -60,6 +60,7 @@ class Search:
 
     def __init__(self, folder: Path, count: int) -> None:
         self.records = shoes(count)
+        self._admitted: dict[str, tuple[list[Record], Vectors]] = {}
         self.contents = EMPTY.with_records(self.records, "w1", replace_ids=False)
         self.session = session(publish(folder, self.contents))
 
@@ -72,17 +73,25 @@ class Search:
         }
         return dict(zip(names, self.session.run(names, feed), strict=True))
 
-    def agree(self, queries: Vectors, chosen: list[Filter | None]) -> None:
-        """Hold all outputs against numpy's."""
-        found = self(queries, chosen)
-        for row, (query, each) in enumerate(zip(queries, chosen, strict=True)):
-            wanted = filters.alternatives(each)
+    def _passing(self, chosen: Filter | None) -> tuple[list[Record], Vectors]:
+        """The pictures that a filter admits, and their vectors; collected once."""
+        if str(chosen) not in self._admitted:
+            wanted = filters.alternatives(chosen)
             passing = [
                 record for record in self.records
                 if all(record.attributes[name] in wanted[name] for name in wanted)
             ]  # fmt: skip
+            vectors = np.array([record.vector for record in passing], np.float32).reshape(-1, DIMENSION)
+            self._admitted[str(chosen)] = passing, vectors
+        return self._admitted[str(chosen)]
+
+    def agree(self, queries: Vectors, chosen: list[Filter | None]) -> None:
+        """Hold all outputs against numpy's."""
+        found = self(queries, chosen)
+        for row, (query, each) in enumerate(zip(queries, chosen, strict=True)):
+            passing, vectors = self._passing(each)
             assert found[contract.ALTERNATE_COUNT][row].tolist() == [len(passing)]
-            cosines = np.array([record.vector for record in passing] or [query * 0]) @ query
+            cosines = vectors @ query
             best = np.argsort(-cosines)[: min(len(passing), contract.MATCHES)]
             named = matches(found[contract.ALTERNATE_SCORES][row], found[contract.ALTERNATE_IDS][row])
             assert [match.id for match in named] == [passing[n].id for n in best]

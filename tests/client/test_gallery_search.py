@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +49,39 @@ class Search:
         }
         return dict(zip(names, self.session.run(names, feed), strict=True))
 
-    def passing(self, chosen: Filter | None) -> list[int]:
-        """Rows of the photos that pass."""
+    def passing(self, chosen: Filter | None) -> Passing:
+        """The photos that the filter admits."""
         wanted = filters.alternatives(chosen)
-        rows = range(len(self.contents.ids))
         attributes = self.contents.attributes_of
-        return [row for row in rows if all(attributes(row)[name] in wanted[name] for name in wanted)]
+        rows = [
+            row for row in range(len(self.contents.ids))
+            if all(attributes(row)[name] in wanted[name] for name in wanted)
+        ]  # fmt: skip
+        place_of = {self.contents.ids[row]: place for place, row in enumerate(rows)}
+        return Passing(place_of, self.contents.vectors[rows])
 
-    def agrees(self, query: Vectors, scores: Vectors, ids: npt.NDArray[np.uint8], rows: list[int]) -> None:
-        """Hold the answer for one face against the photos in ``rows``, which the filter admits."""
-        expected = self.contents.vectors[rows] @ query
-        best = np.sort(expected)[::-1][: contract.MATCHES]
+
+@dataclass(frozen=True)
+class Passing:
+    """Photos by id, and where in ``vectors``, float32 [P, D], theirs is."""
+
+    place_of: dict[str, int]
+    vectors: Vectors
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def agree(self, query: Vectors, scores: Vectors, ids: npt.NDArray[np.uint8]) -> None:
+        """Hold the answer for one face against all of them."""
+        expected = self.vectors @ query
+        count = min(contract.MATCHES, len(self))
+        best = -np.sort(np.partition(-expected, count - 1)[:count]) if count else expected
         np.testing.assert_allclose(scores[: len(best)], best, atol=TOLERANCE)
         assert (scores[len(best) :] == contract.NO_MATCH).all()
         assert not ids[len(best) :].any()
         found = [row.tobytes().rstrip(b"\0").decode() for row in ids[: len(best)]]
         assert len(set(found)) == len(best)
-        of_id = {self.contents.ids[row]: score for row, score in zip(rows, expected, strict=True)}
-        np.testing.assert_allclose([of_id[name] for name in found], best, atol=TOLERANCE)
+        np.testing.assert_allclose([expected[self.place_of[name]] for name in found], best, atol=TOLERANCE)
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +103,18 @@ FILTERS: dict[str, Filter | None] = {
 def test_a_thousand_random_searches_equal_numpys(many: Search, chosen: Filter | None) -> None:
     batch, slots = contract.MAX_BATCH, contract.MAX_FACES
     queries = unit(1024, seed=1)
-    rows = many.passing(chosen)
-    assert (len(rows) == 0) == (chosen == {"season": "winter"})
+    passing = many.passing(chosen)
+    assert (len(passing) == 0) == (chosen == {"season": "winter"})
     for start in range(0, len(queries), batch * slots):
         faces = queries[start : start + batch * slots].reshape(batch, slots, -1)
         found = many(faces, [slots] * batch, [chosen] * batch)
-        assert found[contract.MATCH_COUNT].tolist() == [[len(rows)]] * batch
+        assert found[contract.MATCH_COUNT].tolist() == [[len(passing)]] * batch
         for picture in range(batch):
             for slot in range(slots):
-                many.agrees(
+                passing.agree(
                     faces[picture, slot],
                     found[contract.MATCH_SCORES][picture, slot],
                     found[contract.MATCH_IDS][picture, slot],
-                    rows,
                 )
 
 
@@ -108,11 +123,11 @@ def test_each_picture_of_a_batch_has_its_own_filter(many: Search) -> None:
     faces = unit(len(chosen) * contract.MAX_FACES, seed=2).reshape(len(chosen), contract.MAX_FACES, -1)
     found = many(faces, [2] * len(chosen), chosen)
     for picture, each in enumerate(chosen):
-        rows = many.passing(each)
-        assert found[contract.MATCH_COUNT][picture, 0] == len(rows)
+        passing = many.passing(each)
+        assert found[contract.MATCH_COUNT][picture, 0] == len(passing)
         for slot in range(2):
             scores, ids = (found[name][picture, slot] for name in (contract.MATCH_SCORES, contract.MATCH_IDS))
-            many.agrees(faces[picture, slot], scores, ids, rows)
+            passing.agree(faces[picture, slot], scores, ids)
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 11, BLOCK, 319, 320, 321, CHUNK - 1, CHUNK, CHUNK + 1])
@@ -128,9 +143,9 @@ def test_padding_is_never_found(tmp_path: Path, count: int, chosen: Filter | Non
     faces = np.zeros((1, contract.MAX_FACES, DIMENSION), np.float32)
     faces[0, 0] = towards
     found = search(faces, [1], [chosen])
-    rows = search.passing(chosen)
-    assert found[contract.MATCH_COUNT][0, 0] == len(rows)
-    search.agrees(towards, found[contract.MATCH_SCORES][0, 0], found[contract.MATCH_IDS][0, 0], rows)
+    passing = search.passing(chosen)
+    assert found[contract.MATCH_COUNT][0, 0] == len(passing)
+    passing.agree(towards, found[contract.MATCH_SCORES][0, 0], found[contract.MATCH_IDS][0, 0])
 
 
 def test_slots_without_a_face_have_no_match(many: Search) -> None:
