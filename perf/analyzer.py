@@ -38,14 +38,14 @@ ADMIN_HEADER: Final = "triton-grpc-protocol-admin"
 TIMEOUT_S: Final = 300.0
 WINDOWS: Final = 3
 """That perf_analyzer takes before it looks whether they agree; it has no setting for fewer or more."""
-ENOUGH: Final = 20
+ENOUGH: Final = 16
 """Answers in a window: one more or fewer is chance."""
 LONGEST: Final = 4
 _EVER: Final = "1000000"
 """Per cent that windows may be apart for perf_analyzer: this file judges that, and keeps the figure."""
 _PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec. Avg latency: ([\d.e+]+) usec")
 _OVERHEAD: Final = re.compile(r"Avg client overhead: ([\d.e+-]+)%")
-_THROUGHPUT: Final = re.compile(r"\n    Throughput: ([\d.e+]+) infer/sec")
+_LATENCY: Final = re.compile(r"\n    Avg latency: ([\d.e+]+) usec")
 _COUNT: Final = re.compile(r"\n    Request count: (\d+)")
 _DELAYED: Final = re.compile(r"([\d.e+-]+)% of the requests were delayed")
 _RATE: Final = "Inferences/Second"
@@ -197,10 +197,10 @@ class Analyzer:
         return self._measured(model, in_flight, load, is_closed=True).rate
 
     def _warm_up(self, model: str, in_flight: int) -> float:
-        """Two requests of each caller, in a run of their own; about how many a second are answered."""
-        load = ["--concurrency-range", str(in_flight), "--request-count", str(2 * in_flight)]
-        found = _THROUGHPUT.search(self._run(model, load))
-        return float(found[1]) if found else 0.0
+        """A request of each caller, in a run of their own; about how many a second are answered."""
+        load = ["--concurrency-range", str(in_flight), "--request-count", str(max(2, in_flight))]
+        found = _LATENCY.search(self._run(model, load))
+        return 1e6 * in_flight / float(found[1]) if found else 0.0
 
     def _measured(self, model: str, asked: float, load: Sequence[str], *, is_closed: bool) -> Measured:
         said = self._run(model, ["-v", "-s", _EVER, "-r", str(WINDOWS), "--verbose-csv", *load])

@@ -36,12 +36,12 @@ class Setting:
 
     out: Path
     binary: Path
-    window_s: float = 1.0
-    seconds: float = 8.0
+    window_s: float = 0.7
+    seconds: float = 7.0
     warm_up_s: float = 2.0
     rounds: int = 2
     in_flight: int = 16
-    memory_minutes: float = 2.0
+    memory_minutes: float = 1.0
     int8_profile: str = "int8"
     cache_options: tuple[str, ...] = ("--response-cache-bytes", str(256 * 2**20))
 

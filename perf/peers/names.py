@@ -7,7 +7,6 @@ from typing import Final
 ADLENS: Final = "adlens"
 ADLENS_INT8: Final = "adlens_int8"
 ADLENS_FAST: Final = "adlens_fast"
-ADLENS_FAST_INT8: Final = "adlens_fast_int8"
 SEED: Final = "seed"
 FASTAPI: Final = "fastapi"
 LITSERVE: Final = "litserve"
@@ -21,6 +20,5 @@ LABELS: Final = {
     ADLENS: "adlens",
     ADLENS_INT8: "adlens, in integers",
     ADLENS_FAST: "adlens, the fast ensemble",
-    ADLENS_FAST_INT8: "adlens, the fast ensemble in integers",
     IN_PROCESS: "the same graphs in one process, no server",
 }

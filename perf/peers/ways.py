@@ -29,7 +29,6 @@ from perf.peers.environment import python_of
 from perf.peers.names import (
     ADLENS,
     ADLENS_FAST,
-    ADLENS_FAST_INT8,
     ADLENS_INT8,
     FASTAPI,
     IN_PROCESS,
@@ -114,7 +113,6 @@ WAYS: Final[Mapping[str, Way]] = {
     ADLENS: _adlens(contract.RECOMMEND_PRODUCTS),
     ADLENS_INT8: _adlens(contract.RECOMMEND_PRODUCTS, in_integers=True),
     ADLENS_FAST: _adlens(FAST),
-    ADLENS_FAST_INT8: _adlens(FAST, in_integers=True),
     IN_PROCESS: _in_process,
 }
 """In the order of their turns."""

@@ -18,7 +18,6 @@ from perf.sections import (
     precision,
     profile,
     scaling,
-    transport,
 )
 from perf.setting import Setting
 
@@ -40,7 +39,6 @@ FULL: Final[Mapping[str, Section]] = {
     "precision": Section(precision.measure, 180),
     "profile": Section(profile.measure, 120),
     "cache": Section(cache.measure, 90),
-    "transport": Section(transport.measure, 90),
     "pictures": Section(scaling.pictures, 120),
     "faces": Section(scaling.faces, 120),
     "galleries": Section(scaling.galleries, 150),

@@ -17,8 +17,8 @@ from perf.serving import served
 from perf.setting import Setting
 from perf.subjects import FAST, is_served
 
-IN_FLIGHT = (1, 2, 4, 8, 16, 32)
-SHARES = (0.3, 0.5, 0.7, 0.9)
+IN_FLIGHT = (1, 2, 4, 8, 16)
+SHARES = (0.5, 0.7, 0.9)
 """Of the peak."""
 JUDGED = 0.7
 """The share of which 99 % is a target: it is measured for twice as long."""

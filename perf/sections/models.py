@@ -1,4 +1,8 @@
-"""Every ensemble and every leaf at its best concurrency; leaves beside the bare graph, in turns."""
+"""Every ensemble, and every leaf beside its bare graph, in turns.
+
+Tensors of leaves are in memory that caller and server share: within an ensemble they cross no wire either,
+and a canvas of 1.2 MB in a message costs as much as a small graph. What it costs is told for one leaf.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ from adlens import contract
 from adlens.errors import AdlensError
 from adlens.transport import Connection, Endpoint
 from perf import bare, subjects
-from perf.analyzer import Measured
 from perf.findings import Findings
 from perf.repository import ENSEMBLES, filled
 from perf.serving import CHECKOUT, TOKEN, served
@@ -23,7 +26,10 @@ from perf.subjects import NULL
 
 IN_FLIGHT = (1, 8)
 """Of ensembles: how long one waits alone, and how much is done together; ``load`` has the curve of job 1."""
-IN_FLIGHT_OF_LEAVES = (2, 4)
+IN_FLIGHT_OF_LEAVES = 4
+"""Two for each core: one that runs, and the next."""
+BY_MESSAGE = contract.DETECT_FACES
+"""The leaf whose canvases go in messages, too."""
 FAILURES = (click.ClickException, AdlensError, KeyError, ValueError)
 """By which one model has no figure, and the next has its turn."""
 
@@ -38,6 +44,7 @@ def measure(setting: Setting, findings: Findings) -> None:
         leaf = partial(_leaf, setting, findings, url, connection, repositories, 1, null_rate)
         for model in subjects.LEAVES:
             _told(findings, url, model, leaf)
+        _told(findings, url, BY_MESSAGE, partial(_messages, setting, findings, url, connection))
 
 
 def measure_quick(setting: Setting, findings: Findings) -> None:
@@ -103,16 +110,17 @@ def _leaf(
     loads, ratios, bare_rates = [], [], []
     with setting.analyzer(url, rows) as analyzer:
         for _ in range(rounds):
-            turn = [analyzer.closed(model, each, setting.window_s) for each in IN_FLIGHT_OF_LEAVES]
+            load = analyzer.closed(model, IN_FLIGHT_OF_LEAVES, setting.window_s, shared_memory=True)
             alone = bare.best(folder, rows, setting.cores, 2 * setting.window_s)
-            loads += turn
-            ratios.append(_best(turn).rate / alone.rate)
+            loads.append(load)
+            ratios.append(load.rate / alone.rate)
             bare_rates.append(alone.rate)
+    best = max(loads, key=lambda each: each.rate)
     findings.put(
         model,
         {
             "kind": "leaf",
-            "best": asdict(_best(loads)),
+            "best": asdict(best),
             "loads": [asdict(load) for load in loads],
             "bare_per_s": bare_rates,
         },
@@ -126,8 +134,18 @@ def _leaf(
 def _null_rate(setting: Setting, url: str) -> float:
     """Requests a second, a small picture each, that the server answers where nothing is computed."""
     with setting.analyzer(url, [{contract.IMAGE: jpeg} for jpeg in setting.pictures]) as analyzer:
-        return _best([analyzer.closed(NULL, each, setting.window_s) for each in IN_FLIGHT_OF_LEAVES]).rate
+        return analyzer.closed(NULL, IN_FLIGHT_OF_LEAVES, setting.window_s, shared_memory=True).rate
 
 
-def _best(loads: Sequence[Measured]) -> Measured:
-    return max(loads, key=lambda each: each.rate)
+def _messages(setting: Setting, findings: Findings, url: str, connection: Connection, model: str) -> None:
+    """Tensors in shared memory beside tensors in messages, in turns."""
+    rows = subjects.rows(connection, url, model, setting.pictures)
+    ratios = []
+    with setting.analyzer(url, rows) as analyzer:
+        for _ in range(setting.rounds):
+            shared, message = (
+                analyzer.closed(model, IN_FLIGHT_OF_LEAVES, setting.window_s, shared_memory=each).rate
+                for each in (True, False)
+            )
+            ratios.append(shared / message)
+    findings.ratio(f"shared_memory_to_message/{model}", ratios)

@@ -9,13 +9,12 @@ import click
 
 from adlens.errors import AdlensError
 from perf.findings import Findings
-from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_FAST_INT8, ADLENS_INT8, IN_PROCESS, SEED, SERVERS
+from perf.peers.names import ADLENS, ADLENS_FAST, ADLENS_INT8, IN_PROCESS, SEED, SERVERS
 from perf.peers.ways import WAYS, Figures
 from perf.repository import ENSEMBLES, has_profile
 from perf.setting import Setting
 from perf.subjects import FAST
 
-IN_INTEGERS = {ADLENS_INT8, ADLENS_FAST_INT8}
 FAILURES = (click.ClickException, AdlensError, ValueError, OSError, subprocess.TimeoutExpired)
 
 
@@ -24,13 +23,11 @@ def measure(setting: Setting, findings: Findings) -> None:
     found: dict[str, list[Figures]] = {way: [] for way in WAYS}
     left = dict(WAYS)
     if not (ENSEMBLES / FAST).exists():
-        for way in (ADLENS_FAST, ADLENS_FAST_INT8):
-            findings.fail(way, f"{FAST} is not in this repository")
-            del left[way]
+        findings.fail(ADLENS_FAST, f"{FAST} is not in this repository")
+        del left[ADLENS_FAST]
     if not has_profile(setting.int8_profile):
-        for way in IN_INTEGERS & left.keys():
-            findings.fail(way, f"no model has a configuration {setting.int8_profile!r}")
-            del left[way]
+        findings.fail(ADLENS_INT8, f"no model has a configuration {setting.int8_profile!r}")
+        del left[ADLENS_INT8]
     for _ in range(setting.rounds):
         for way, take in list(left.items()):
             try:
@@ -53,7 +50,6 @@ def compare(found: Mapping[str, Sequence[Figures]], in_flight: int, findings: Fi
     ratio("adlens_to_seed", ADLENS, SEED, "rate")
     ratio("in_integers_to_seed", ADLENS_INT8, SEED, "rate")
     ratio("fast_to_seed", ADLENS_FAST, SEED, "rate")
-    ratio("fast_in_integers_to_seed", ADLENS_FAST_INT8, SEED, "rate")
     ratio("in_process_to_seed", IN_PROCESS, SEED, "rate")
     for peer in SERVERS:
         ratio(f"in_process_to_{peer}", IN_PROCESS, peer, "rate")

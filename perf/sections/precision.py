@@ -46,7 +46,7 @@ def measure(setting: Setting, findings: Findings) -> None:
                         feed = {name: value[np.newaxis] for name, value in rows[0].items()}
                         work[backbone] = operations(REPOSITORY / model / "1" / "model.onnx", feed)
                     with setting.analyzer(url, rows) as analyzer:
-                        found = analyzer.closed(model, IN_FLIGHT, setting.window_s)
+                        found = analyzer.closed(model, IN_FLIGHT, setting.window_s, shared_memory=True)
                     rates[precision].setdefault(backbone, []).append(found.rate)
                     findings.put(f"{model} {precision}", asdict(found))
     findings.put("gigaoperations_a_request", {name: round(each / 1e9, 3) for name, each in work.items()})

@@ -63,7 +63,7 @@ def test_what_it_says_when_it_fails_is_told(tmp_path: Path) -> None:
     binary.chmod(0o755)
     with pytest.raises(click.ClickException, match="perf_analyzer failed: error: ") as told:
         Analyzer(binary, "127.0.0.1:1", "token", rows(), tmp_path).closed("model", 2, 1)
-    assert re.search("-m model .*-H triton-grpc-protocol-admin:token .*--request-count 4", told.value.message)
+    assert re.search("-m model .*-H triton-grpc-protocol-admin:token .*--request-count 2", told.value.message)
 
 
 ROW = {

@@ -82,7 +82,6 @@ def test_peers_are_compared_round_by_round(tmp_path: Path) -> None:
         "adlens": [{"rate": 16.0, **PEER, "p99_ms": 10.0}] * 2,
         "adlens_int8": [{"rate": 20.0, **PEER}],
         "adlens_fast": [],
-        "adlens_fast_int8": [],
         "in_process": [{"rate": 32.0, **PEER}],
     }
     compare(found, 16, Findings(tmp_path / "peers.json"))
