@@ -28,6 +28,8 @@ from typing import Any, Final, Self
 import click
 from numpy.typing import NDArray
 
+from perf.rates import TURNS
+
 Row = Mapping[str, NDArray[Any]]
 """Inputs of one request by name, without the batch dimension."""
 
@@ -40,12 +42,12 @@ WINDOWS: Final = 3
 """That perf_analyzer takes before it looks whether they agree; it has no setting for fewer or more."""
 ENOUGH: Final = 16
 """Answers in a window: one more or fewer is chance."""
-LONGEST: Final = 4
+LONGEST: Final = 3
 _EVER: Final = "1000000"
 """Per cent that windows may be apart for perf_analyzer: this file judges that, and keeps the figure."""
 _PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec. Avg latency: ([\d.e+]+) usec")
 _OVERHEAD: Final = re.compile(r"Avg client overhead: ([\d.e+-]+)%")
-_LATENCY: Final = re.compile(r"\n    Avg latency: ([\d.e+]+) usec")
+_LONGEST_LATENCY: Final = re.compile(r"\n    p99 latency: ([\d.e+]+) usec")
 _COUNT: Final = re.compile(r"\n    Request count: (\d+)")
 _DELAYED: Final = re.compile(r"([\d.e+-]+)% of the requests were delayed")
 _RATE: Final = "Inferences/Second"
@@ -161,16 +163,17 @@ class Analyzer:
         Args:
             model: its name.
             in_flight: requests at a time.
-            window_s: of each window; up to LONGEST times as long where fewer than ENOUGH would be answered.
+            window_s: of each window; up to LONGEST times as long where fewer than ENOUGH would be answered,
+                and long enough for TURNS answers of each caller, as the first window is to hold the start.
             shared_memory: tensors are in memory that the server maps, not in messages.
 
         Raises:
             ClickException: it failed, or a request did; with what it said.
         """
-        expected = self._warm_up(model, in_flight)
-        wanted_s = ENOUGH / expected if expected else window_s
+        turn_s = self._warm_up(model, in_flight)
         load = ["--concurrency-range", str(in_flight), *(["--shared-memory", "system"] * shared_memory)]
-        lasting_s = min(max(window_s, wanted_s), LONGEST * window_s)
+        enough_s = min(ENOUGH * turn_s / in_flight, LONGEST * window_s)
+        lasting_s = max(window_s, enough_s, TURNS * turn_s)
         return self._measured(model, in_flight, [*load, *_window(lasting_s)], is_closed=True)
 
     def opened(self, model: str, rate: float, window_s: float) -> Measured:
@@ -197,10 +200,10 @@ class Analyzer:
         return self._measured(model, in_flight, load, is_closed=True).rate
 
     def _warm_up(self, model: str, in_flight: int) -> float:
-        """A request of each caller, in a run of their own; about how many a second are answered."""
+        """A request of each caller, in a run of their own; seconds until all are answered."""
         load = ["--concurrency-range", str(in_flight), "--request-count", str(max(2, in_flight))]
-        found = _LATENCY.search(self._run(model, load))
-        return 1e6 * in_flight / float(found[1]) if found else 0.0
+        found = _LONGEST_LATENCY.search(self._run(model, load))
+        return float(found[1]) / 1e6 if found else 0.0
 
     def _measured(self, model: str, asked: float, load: Sequence[str], *, is_closed: bool) -> Measured:
         said = self._run(model, ["-v", "-s", _EVER, "-r", str(WINDOWS), "--verbose-csv", *load])

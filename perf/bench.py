@@ -2,8 +2,8 @@
 
 A section that fails, or takes longer than its limit, is told and takes no other along; what it had found
 stays. Results are written as they come, to ``results.json`` and ``report.html``; ``--only`` measures sections
-again and leaves the others as they are. Nothing else should run on the machine; how busy it was before each
-section is kept.
+again and leaves the others as they are (``memory``, ten minutes, is measured by that alone). Nothing else
+should run on the machine; how busy it was before each section is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psutil
 from perf import guard, hardware, report, table
 from perf.findings import Findings, told
 from perf.results import DONE, collect, findings_of, status_of
-from perf.sections import FULL, QUICK, Section
+from perf.sections import APART, FULL, QUICK, Section
 from perf.serving import CHECKOUT
 from perf.setting import Setting
 
@@ -51,7 +51,7 @@ def main() -> None:
 @click.option("--seconds", type=float, help="Counted of each closed loop by callers in Python.")
 @click.option("--warm-up", "warm_up_s", type=float, help="Seconds before that.")
 @click.option("--rounds", type=click.IntRange(1), help="That ways take turns.")
-@click.option("--memory-minutes", type=float, help="That memory is watched.")
+@click.option("--memory-minutes", type=float, help="That `--only memory` watches.")
 @click.option("--int8-profile", help="Name of the quantised configurations.")
 @click.option("--cache-option", "cache_options", multiple=True, help="Of the server, that keeps answers.")
 @click.option("--price-per-hour", type=float, help="Of this machine; tells what a million pictures cost.")
@@ -75,7 +75,7 @@ def run_command(
     setting.out.mkdir(parents=True, exist_ok=True)
     (setting.out / "setting.json").write_text(json.dumps(asdict(setting), default=str, indent=1))
     failed = []
-    for name in only or sections:
+    for name in only or [each for each in sections if each not in APART]:
         section = replace(sections[name], limit_s=patience * sections[name].limit_s)
         if not _run(name, section, setting, quick):
             failed.append(name)

@@ -41,7 +41,7 @@ class Setting:
     warm_up_s: float = 2.0
     rounds: int = 2
     in_flight: int = 16
-    memory_minutes: float = 1.0
+    memory_minutes: float = 10.0
     int8_profile: str = "int8"
     cache_options: tuple[str, ...] = ("--response-cache-bytes", str(256 * 2**20))
 

@@ -45,6 +45,8 @@ FULL: Final[Mapping[str, Section]] = {
     "memory": Section(memory.measure, 150),
 }
 """Of ``make bench``; the limit of ``memory`` is beside the minutes that it watches."""
+APART: Final = frozenset({"memory"})
+"""Measured where ``--only`` names it: it takes half as long as all others together."""
 QUICK: Final[Mapping[str, Section]] = {
     "ceiling": Section(ceiling.measure, 120),
     "leaves": Section(models.measure_quick, 120),

@@ -16,7 +16,7 @@ from perf.serving import served
 from perf.setting import Setting
 from perf.throughput import Jpeg
 
-PAIRS = 20
+PAIRS = 10
 """Of a new picture and the same one again, a round."""
 MODEL = contract.RECOMMEND_PRODUCTS
 

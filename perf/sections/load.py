@@ -17,7 +17,7 @@ from perf.serving import served
 from perf.setting import Setting
 from perf.subjects import FAST, is_served
 
-IN_FLIGHT = (1, 2, 4, 8, 16)
+IN_FLIGHT = (1, 2, 4, 16)
 SHARES = (0.5, 0.7, 0.9)
 """Of the peak."""
 JUDGED = 0.7

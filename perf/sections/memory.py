@@ -21,6 +21,8 @@ from perf.throughput import Jpeg
 EVERY_S = 2.0
 WARM_UP = 0.25
 """Share of the time that does not count: pools are filled, and queues as full as they get."""
+PERIOD_S = 60.0
+"""In which a busy server gives back once what it has freed (``server/backends/heap.py``)."""
 
 
 def measure(setting: Setting, findings: Findings) -> None:
@@ -63,7 +65,21 @@ def private_mb(processes: Sequence[psutil.Process]) -> float:
 
 
 def growth(samples: Sequence[tuple[float, float]]) -> float:
-    """MB a minute: the slope of the least-squares line through samples of (seconds, MB) after the warm-up."""
+    """MB a minute, from samples of (seconds, MB): how what is held in each period grows after the warm-up.
+
+    That is the least of its samples: the others hold what has been freed and not yet given back, too. The
+    slope is that of the least-squares line.
+
+    Raises:
+        ValueError: fewer than three whole periods, by which growth would be chance.
+    """
     seconds, megabytes = np.array(samples).T
-    late = seconds >= WARM_UP * seconds[-1]
-    return float(60 * np.polyfit(seconds[late], megabytes[late], 1)[0])
+    begin = WARM_UP * seconds[-1]
+    periods = int((seconds[-1] - begin) / PERIOD_S)
+    if periods < 3:
+        raise ValueError(
+            f"{seconds[-1]:.0f} s of samples; watch for at least {4 * PERIOD_S / 60 + 1:.0f} minutes"
+        )
+    of = ((seconds - begin) // PERIOD_S).astype(int)
+    held = [megabytes[of == period].min() for period in range(periods)]
+    return float(np.polyfit(np.arange(periods) * PERIOD_S / 60, held, 1)[0])

@@ -23,11 +23,14 @@ from perf.serving import CHECKOUT, TOKEN, served
 from perf.setting import Setting
 from perf.steps import PARTS, Steps
 from perf.subjects import NULL
+from perf.targets import RESNET, VGG
 
-IN_FLIGHT = (1, 8)
+IN_FLIGHT = (1, 4)
 """Of ensembles: how long one waits alone, and how much is done together; ``load`` has the curve of job 1."""
 IN_FLIGHT_OF_LEAVES = 4
 """Two for each core: one that runs, and the next."""
+JUDGED = [contract.attributes_model(backbone) for backbone in (RESNET, VGG)]
+"""Leaves with targets of their own."""
 BY_MESSAGE = contract.DETECT_FACES
 """The leaf whose canvases go in messages, too."""
 FAILURES = (click.ClickException, AdlensError, KeyError, ValueError)
@@ -41,8 +44,9 @@ def measure(setting: Setting, findings: Findings) -> None:
         for model in subjects.ENSEMBLES:
             _told(findings, url, model, partial(_ensemble, setting, findings, url, connection))
         null_rate = _null_rate(setting, url)
-        leaf = partial(_leaf, setting, findings, url, connection, repositories, 1, null_rate)
         for model in subjects.LEAVES:
+            rounds = 1 + setting.rounds if model in JUDGED else 1
+            leaf = partial(_leaf, setting, findings, url, connection, repositories, rounds, null_rate)
             _told(findings, url, model, leaf)
         _told(findings, url, BY_MESSAGE, partial(_messages, setting, findings, url, connection))
 

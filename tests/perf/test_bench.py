@@ -104,11 +104,12 @@ def test_what_the_steps_of_an_ensemble_leave_is_the_wire() -> None:
     assert shares(20.0, [step, step])["wire_ms"] == 0
 
 
-def test_growth_is_told_by_the_minute_and_without_the_warm_up() -> None:
-    samples = [(float(s), 900 - 10 * s if s < 20 else 100 + s / 30) for s in range(120)]
-    late = [(second, megabytes) for second, megabytes in samples if second >= 30]
-    assert growth(samples) == pytest.approx(2, abs=0.01)
-    assert growth(late) == pytest.approx(2, abs=0.01)
+def test_growth_is_told_by_what_is_held_and_without_the_warm_up() -> None:
+    """2 MB a minute, under a saw of what is freed and given back once a minute."""
+    saw = [(float(s), 900 - 10 * s if s < 80 else 100 + s / 30 + s % 60) for s in range(600)]
+    assert growth(saw) == pytest.approx(2, abs=0.1)
+    with pytest.raises(ValueError, match="120 s of samples; watch for at least 5 minutes"):
+        growth(saw[:121])
 
 
 def test_operations_are_those_of_resnet50() -> None:
