@@ -86,7 +86,7 @@ def times(figures: Figures) -> str:
 
 
 def leaves(ratios: Mapping[str, Mapping[str, Any]]) -> str:
-    """Each leaf over its bare graph."""
+    """Each leaf over its bare graph, and how far it could come if a request cost what an empty one does."""
     found = {
         name.partition("/")[2]: each["value"]
         for name, each in ratios.items()
@@ -97,6 +97,10 @@ def leaves(ratios: Mapping[str, Mapping[str, Any]]) -> str:
     figure, (axes,) = _figure(1)
     _bars(axes, list(found), list(found.values()), "served over bare", "%.2f")
     axes.axvline(1, color=GREY, linestyle=":")
+    limits = {name: ratios[each] for name in found if (each := f"with_null_to_bare/{name}") in ratios}
+    values = [each["value"] for each in limits.values()]
+    axes.plot(values, list(limits), "|", color="black", markersize=9, label="bare graph and an empty request")
+    axes.legend(fontsize="small")
     return _svg(figure)
 
 
