@@ -65,10 +65,10 @@ def private_mb(processes: Sequence[psutil.Process]) -> float:
 
 
 def growth(samples: Sequence[tuple[float, float]]) -> float:
-    """MB a minute, from samples of (seconds, MB): how what is held in each period grows after the warm-up.
+    """MB a minute, from samples of (seconds, MB), after the warm-up.
 
-    That is the least of its samples: the others hold what has been freed and not yet given back, too. The
-    slope is that of the least-squares line.
+    That is the slope of the least-squares line through the median of each period, in which processes give
+    back what they do not use at moments of their own.
 
     Raises:
         ValueError: fewer than three whole periods, by which growth would be chance.
@@ -77,9 +77,7 @@ def growth(samples: Sequence[tuple[float, float]]) -> float:
     begin = WARM_UP * seconds[-1]
     periods = int((seconds[-1] - begin) / PERIOD_S)
     if periods < 3:
-        raise ValueError(
-            f"{seconds[-1]:.0f} s of samples; watch for at least {4 * PERIOD_S / 60 + 1:.0f} minutes"
-        )
+        raise ValueError(f"{seconds[-1]:.0f} s of samples; watch for at least 5 minutes")
     of = ((seconds - begin) // PERIOD_S).astype(int)
-    held = [megabytes[of == period].min() for period in range(periods)]
+    held = [np.median(megabytes[of == period]) for period in range(periods)]
     return float(np.polyfit(np.arange(periods) * PERIOD_S / 60, held, 1)[0])
