@@ -81,7 +81,7 @@ check: $(INSTALLED)  ## format, lint, types, layers, model repositories, profile
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/shellcheck deploy/entrypoint.sh
 
-bench: models  ## all benchmarks beside what one would pick instead, in 20 minutes; out/bench/report.html; BENCH="--only load --price-per-hour 0.1"
+bench: models  ## all benchmarks beside what one would pick instead, in 20 minutes; out/bench/report.html; BENCH="--only memory" watches ten more; BENCH="--price-per-hour 0.1"
 	-$(MAKE) --no-print-directory analyzer
 	$(BIN)/python -m export.quantisation attributes_dlib attributes_vgg16 attributes_resnet50
 	$(BIN)/python -m perf.bench run $(BENCH)

@@ -19,6 +19,8 @@ from typing import Final
 
 KEPT: Final = 3
 """Keys of the same data: of a trunk, of the same when it is fine-tuned, and of one before."""
+TRIES: Final = 100
+"""Times to make a folder that others remove; then it is something else that stands in the way."""
 OF: Final = "of.txt"
 _WRITING: Final = ".writing"
 _REMOVED: Final = ".removed-"
@@ -58,18 +60,19 @@ def pictures_of(paths: Sequence[Path], network: str) -> str:
 
 def _opened(folder: Path) -> int:
     """A descriptor of ``OF``, locked together with others that use it."""
-    while True:
+    for left in reversed(range(TRIES)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / OF, os.O_RDWR | os.O_CREAT, 0o644)
         except (FileExistsError, FileNotFoundError):  # another run has just removed the folder
-            if folder.is_file():
-                raise
-            continue
+            if left:
+                continue
+            raise
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if _is_there(folder, descriptor):
             return descriptor
         os.close(descriptor)
+    raise FileNotFoundError(f"{folder} was removed {TRIES} times while it was opened")
 
 
 def _is_there(folder: Path, descriptor: int) -> bool:

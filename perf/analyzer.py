@@ -122,8 +122,8 @@ def _closed(in_flight: float, said: str) -> tuple[list[float], float]:
     """The rates of all windows but the first, and of these together."""
     overhead = _OVERHEAD.search(said)
     waiting = in_flight * (1 - float(overhead[1]) / 100 if overhead else 1)
-    taken_s = [float(microseconds) / 1e6 for _, microseconds in _passes(said)][1:]
-    return [waiting / each for each in taken_s], waiting / statistics.mean(taken_s)
+    rates = [1e6 * waiting / float(microseconds) for _, microseconds in _passes(said)][1:]
+    return rates, statistics.mean(rates)
 
 
 def _opened(said: str, row: Mapping[str, str]) -> tuple[list[float], float]:
@@ -188,13 +188,13 @@ class Analyzer:
         return self._measured(model, rate, [*load, *_window(window_s)], is_closed=False)
 
     def rate(self, model: str, count: int, in_flight: int) -> float:
-        """Requests a second of a closed loop, over at least ``count`` of them.
+        """Requests a second of a closed loop, over at least ``count`` of them after its start.
 
         Raises:
             ClickException: it failed, or a request did; with what it said.
         """
         self._warm_up(model, in_flight)
-        window = str(-(-count // WINDOWS))
+        window = str(max(-(-count // (WINDOWS - 1)), TURNS * in_flight))
         load = ["--concurrency-range", str(in_flight), "--measurement-mode", "count_windows"]
         load += ["--measurement-request-count", window]
         return self._measured(model, in_flight, load, is_closed=True).rate

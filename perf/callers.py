@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from perf.rates import TURNS, rate
+from perf.rates import LONGEST, TURNS, rate
 
 Work = TypeVar("Work")
 HTTP_TIMEOUT_S: Final = 120.0
@@ -40,7 +40,8 @@ def closed(
 ) -> Answered:
     """Let ``callers`` call with ``work`` in turn, and count for ``seconds``.
 
-    The warm-up ends after ``warm_up_s``, and not before each caller has had TURNS answers.
+    The warm-up ends after ``warm_up_s``, and not before each caller has had TURNS answers; what is counted
+    lasts for ``seconds``, and not less than LONGEST times the longest answer by then (``perf.rates``).
 
     Raises:
         ValueError: fewer than two answers came in that time.
@@ -55,16 +56,16 @@ def closed(
                 began = time.perf_counter()
                 call(work[turn % len(work)])
                 requests.append((began, time.perf_counter()))
-                window.answered(number)
+                window.answered(number, time.perf_counter() - began)
                 turn += len(callers)
         return requests
 
     with ThreadPoolExecutor(len(callers)) as pool:
         requests = [each for found in pool.map(run, range(len(callers))) for each in found]
-    begins, ends = window.begins, window.begins + seconds
+    begins, ends = window.begins, window.begins + window.seconds
     taken_ms = [1e3 * (ended - began) for began, ended in requests if begins <= ended < ends]
     if len(taken_ms) < 2:
-        raise ValueError(f"{len(taken_ms)} answers within {seconds} s; measure for longer")
+        raise ValueError(f"{len(taken_ms)} answers within {window.seconds:.3g} s; measure for longer")
     p50, p99 = np.percentile(taken_ms, [50, 99])
     return Answered(
         rate=round(rate([ended for _, ended in requests], begins, ends), 3),
@@ -80,7 +81,8 @@ class _Window:
 
     def __init__(self, callers: int, seconds: float, warm_up_s: float) -> None:
         self.begins = time.perf_counter() + warm_up_s
-        self._seconds = seconds
+        self.seconds = seconds
+        self._longest = 0.0
         self._left = [TURNS] * callers
         self._lock = threading.Lock()
         self._is_open = self._has_failed = False
@@ -91,16 +93,21 @@ class _Window:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._has_failed |= kind is not None
 
-    def answered(self, number: int) -> None:
-        """The caller has had one more answer."""
+    def answered(self, number: int, taken_s: float) -> None:
+        """The caller has had one more answer, after ``taken_s``."""
         with self._lock:
+            if self._is_open:
+                return
             self._left[number] -= 1
-            if not self._is_open and max(self._left) <= 0:
-                self._is_open, self.begins = True, max(self.begins, time.perf_counter())
+            self._longest = max(self._longest, taken_s)
+            if max(self._left) <= 0:
+                self.begins = max(self.begins, time.perf_counter())
+                self.seconds = max(self.seconds, LONGEST * self._longest)
+                self._is_open = True  # last: others read without the lock
 
     def is_over(self) -> bool:
         """Whether no more requests are to begin."""
-        return self._has_failed or (self._is_open and time.perf_counter() >= self.begins + self._seconds)
+        return self._has_failed or (self._is_open and time.perf_counter() >= self.begins + self.seconds)
 
 
 class HttpCaller:

@@ -3,7 +3,7 @@
 Their number over the length of a window would depend on where the window's ends fall: of 16 callers that get
 7 answers a second, and some of these together, two more or fewer are 5 %. So the middle of the window weighs
 most, and its ends nothing (Hann's window: F. J. Harris, Proceedings of the IEEE 66(1), 1978): answers that
-all come together every second are counted exactly in two seconds, and within 5 % in any longer time.
+all come together every second are counted exactly in two seconds, and within 6 % in any longer time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 TURNS: Final = 2
 """Answers that each caller has had when a window begins: then what is in flight is as it stays."""
+LONGEST: Final = 3
+"""Times the longest answer that a window lasts at least: two would do, were all as long."""
 
 
 def rate(answers: Sequence[float] | NDArray[np.float64], begin: float, end: float) -> float:

@@ -35,7 +35,12 @@ class Target:
 
 
 TARGETS: Final = (
-    Target("recommend_products over its stages in one process", "served_analyzer_to_in_process", 0.95),
+    Target(
+        "recommend_products over its stages in one process, by perf_analyzer",
+        "served_analyzer_to_in_process",
+        0.95,
+    ),
+    Target("the same, by callers in Python", "served_to_in_process", 0.95),
     Target(
         "the slowest leaf over its bare graph", f"leaf_to_bare{EACH}", 0.97, limit=f"with_null_to_bare{EACH}"
     ),

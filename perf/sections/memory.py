@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import click
 import numpy as np
 import psutil
 
@@ -21,12 +22,21 @@ from perf.throughput import Jpeg
 EVERY_S = 2.0
 WARM_UP = 0.25
 """Share of the time that does not count: pools are filled, and queues as full as they get."""
+LEAST_MINUTES = 5
+"""By which three periods come after the warm-up, and a little more."""
 PERIOD_S = 60.0
 """In which a busy server gives back once what it has freed (``server/backends/heap.py``)."""
 
 
 def measure(setting: Setting, findings: Findings) -> None:
-    """Private memory of all the server's processes, under ``recommend_products`` for ``memory_minutes``."""
+    """Private memory of all the server's processes, under ``recommend_products`` for ``memory_minutes``.
+
+    Raises:
+        ClickException: that is too short for a figure.
+        ValueError: a request failed.
+    """
+    if setting.memory_minutes < LEAST_MINUTES:
+        raise click.ClickException(f"{setting.memory_minutes:g} minutes; watch for {LEAST_MINUTES} at least")
     model, seconds = contract.RECOMMEND_PRODUCTS, 60 * setting.memory_minutes
     answered: list[Answered] = []
     with served(model) as url, Connection(Endpoint(url)) as connection:
@@ -77,7 +87,7 @@ def growth(samples: Sequence[tuple[float, float]]) -> float:
     begin = WARM_UP * seconds[-1]
     periods = int((seconds[-1] - begin) / PERIOD_S)
     if periods < 3:
-        raise ValueError(f"{seconds[-1]:.0f} s of samples; watch for at least 5 minutes")
+        raise ValueError(f"{seconds[-1]:.0f} s of samples; watch for at least {LEAST_MINUTES} minutes")
     of = ((seconds - begin) // PERIOD_S).astype(int)
     held = [np.median(megabytes[of == period]) for period in range(periods)]
     return float(np.polyfit(np.arange(periods) * PERIOD_S / 60, held, 1)[0])

@@ -82,6 +82,12 @@ def test_runs_at_the_same_time_do_not_harm_each_other(tmp_path: Path) -> None:
     assert len(keys(tmp_path)) == KEPT
 
 
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "unmounted").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="unmounted"):
+        CacheFolder(tmp_path, "unmounted", "shoes")
+
+
 def test_a_second_run_waits_until_the_first_has_written(tmp_path: Path) -> None:
     first, second = (CacheFolder(tmp_path, "a", "shoes") for _ in range(2))
     written = []

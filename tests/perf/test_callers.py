@@ -56,9 +56,24 @@ def test_an_error_leaves_no_figure() -> None:
         closed([call], [0], seconds=0.1, warm_up_s=0)
 
 
-def test_what_is_too_slow_to_be_counted_is_said() -> None:
+def test_a_caller_that_fails_while_others_warm_up_ends_the_run() -> None:
+    def fail(work: int) -> None:
+        raise RuntimeError("refused")
+
+    with pytest.raises(RuntimeError, match="refused"):
+        closed([lambda _: time.sleep(0.01), fail], [0], seconds=60, warm_up_s=0)
+
+
+def test_slow_answers_are_counted_for_longer() -> None:
+    found = closed([lambda _: time.sleep(0.1)], [0], seconds=0.01, warm_up_s=0)
+    assert found.requests >= 2
+    assert found.rate == pytest.approx(10, rel=0.2)
+
+
+def test_what_comes_to_a_halt_is_told() -> None:
+    waits = iter([0.01, 0.01, 0.3])
     with pytest.raises(ValueError, match="0 answers within"):
-        closed([lambda _: time.sleep(0.1)], [0], seconds=0.01, warm_up_s=0)
+        closed([lambda _: time.sleep(next(waits))], [0], seconds=0.01, warm_up_s=0)
 
 
 class Echo(BaseHTTPRequestHandler):

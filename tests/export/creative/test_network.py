@@ -181,6 +181,7 @@ def test_what_is_rendered_is_what_the_functions_make(inputs: tuple[Tensor, Tenso
     ).eval()
     wanted = torch.ones(3, MAX_VARIANTS, dtype=torch.uint8)
     graph = to_onnx(carded, RENDER_SIGNATURE, (*inputs, wanted))
+    assert difference(carded, graph, RENDER_SIGNATURE, (*inputs, wanted)) <= RENDER_TOLERANCE
     feed = {contract.PIXELS: inputs[0].numpy(), contract.PICTURE_SIZE: inputs[1].numpy()}
     session = open_session(graph, threads=1)
     names = [contract.RENDERED, contract.RENDERED_BOXES]
