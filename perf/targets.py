@@ -24,7 +24,8 @@ class Target:
         bound: to be reached.
         at_least: whether more is better.
         limit: name of what it is held against, if measured: the same graphs in one process with no server,
-            a queue that never idles, or a model that computes nothing beside the graph.
+            or with the processor time of Triton, door and callers alone; a queue that never idles; or a model
+            that computes nothing beside the graph.
     """
 
     what: str
@@ -39,8 +40,14 @@ TARGETS: Final = (
         "recommend_products over its stages in one process, by perf_analyzer",
         "served_analyzer_to_in_process",
         0.95,
+        limit="with_server_to_in_process",
     ),
-    Target("the same, by callers in Python", "served_to_in_process", 0.95),
+    Target(
+        "the same, by callers in Python",
+        "served_to_in_process",
+        0.95,
+        limit="with_server_to_in_process",
+    ),
     Target(
         "the slowest leaf over its bare graph", f"leaf_to_bare{EACH}", 0.97, limit=f"with_null_to_bare{EACH}"
     ),

@@ -40,7 +40,10 @@ def measure(setting: Setting, findings: Findings) -> None:
         spent = _spent(setting, [call] * setting.in_flight)
         rows = {model: subjects.rows(connection, url, model, setting.pictures) for model in models}
     alone = _spent(setting, [InProcess().run] * setting.cores)
-    findings.put("processor_ms_a_picture", {**spent, IN_PROCESS: alone[CALLERS]})
+    in_process = alone[CALLERS]
+    findings.put("processor_ms_a_picture", {**spent, IN_PROCESS: in_process})
+    around = sum(spent[each] for each in (TRITON, DOOR, CALLERS))
+    findings.ratio("with_server_to_in_process", [in_process / (in_process + around)])
     operators: dict[str, dict[str, dict[str, float]]] = {}
     for model, each in rows.items():
         feeds = [{name: value[np.newaxis] for name, value in row.items()} for row in each]
