@@ -12,7 +12,7 @@ from perf.serving import served
 from perf.setting import Setting
 from perf.subjects import NULL
 
-SIDES = (128, 512, 1536)
+SIDES = (128, 1536)
 """Pixels a side of the pictures sent."""
 
 

@@ -45,7 +45,7 @@ def measure(setting: Setting, findings: Findings) -> None:
             _told(findings, url, model, partial(_ensemble, setting, findings, url, connection))
         null_rate = _null_rate(setting, url)
         for model in subjects.LEAVES:
-            rounds = 1 + setting.rounds if model in JUDGED else 1
+            rounds = setting.rounds if model in JUDGED else 1
             leaf = partial(_leaf, setting, findings, url, connection, repositories, rounds, null_rate)
             _told(findings, url, model, leaf)
         _told(findings, url, BY_MESSAGE, partial(_messages, setting, findings, url, connection))
