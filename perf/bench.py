@@ -32,7 +32,7 @@ from perf.setting import Setting
 ANALYZER: Final = CHECKOUT / "out" / "tools" / "bin" / "perf_analyzer"
 STOP_TIMEOUT_S: Final = 30.0
 QUICK_SETTING: Final[Mapping[str, Any]] = {
-    "window_s": 0.8, "seconds": 4.0, "warm_up_s": 1.0, "rounds": 3,
+    "window_s": 0.8, "seconds": 4.0, "warm_up_s": 1.0, "rounds": 2,
 }  # fmt: skip
 SOME_FAILED: Final = 1
 
