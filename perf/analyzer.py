@@ -43,6 +43,7 @@ WINDOWS: Final = 3
 ENOUGH: Final = 16
 """Answers in a window: one more or fewer is chance."""
 LONGEST: Final = 3
+"""Times as long as asked for that a window may last to hold ENOUGH."""
 _EVER: Final = "1000000"
 """Per cent that windows may be apart for perf_analyzer: this file judges that, and keeps the figure."""
 _PASS: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec. Avg latency: ([\d.e+]+) usec")

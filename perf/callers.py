@@ -55,8 +55,9 @@ def closed(
             while not window.is_over():
                 began = time.perf_counter()
                 call(work[turn % len(work)])
-                requests.append((began, time.perf_counter()))
-                window.answered(number, time.perf_counter() - began)
+                ended = time.perf_counter()
+                requests.append((began, ended))
+                window.answered(number, ended - began)
                 turn += len(callers)
         return requests
 

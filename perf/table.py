@@ -52,8 +52,15 @@ def peers(results: Results) -> str:
 
 def readme(results: Results) -> str:
     """What stands between the markers."""
-    machine, section = results["machine"], results["sections"]["peers"]
-    where = f"{machine['cores']} cores of {machine['cpu']}, commit {section['commit']} (`make bench`):"
+    machine, sections = results["machine"], results["sections"]
+    measured: dict[str, list[str]] = {}
+    for name, section in sections.items():
+        measured.setdefault(section["commit"], []).append(name)
+    most = max(measured, key=lambda commit: len(measured[commit]))
+    others = "".join(
+        f"; {', '.join(names)}: {commit}" for commit, names in measured.items() if commit != most
+    )
+    where = f"{machine['cores']} cores of {machine['cpu']}, commit {most}{others} (`make bench`):"
     return f"\n{where}\n\n{peers(results)}\n\n{targets(results)}\n\n"
 
 

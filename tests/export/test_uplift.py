@@ -25,7 +25,7 @@ from export.uplift.graph import SIGNATURE, TOLERANCE, draw_customers, to_onnx
 from export.uplift.learners import LEARNERS, UpliftModel
 from export.uplift.records import Campaign, campaign
 
-SEEDS = 5
+SEEDS = 10
 SMALL = 8000
 ENOUGH = 0.8
 """Rank correlation with the planted truth that every offer has to reach."""

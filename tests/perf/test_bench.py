@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -56,6 +61,20 @@ def test_a_section_that_fails_is_told_with_its_words(setting: Setting) -> None:
     assert not bench._run("nobody", FULL["harness"], setting, quick=False)
     assert told(setting, "nobody")["status"] == "failed"
     assert "KeyError: 'nobody'" in str(told(setting, "nobody")["error"])
+
+
+def test_a_run_that_is_ended_leaves_no_server_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "perf.bench", "run", "--only", "cache", "--out", str(tmp_path)]
+    run = psutil.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+    started: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while not any(each.name() == "tritonserver" for each in started) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        started = run.children(recursive=True)
+    assert any(each.name() == "tritonserver" for each in started)
+    run.terminate()
+    assert run.wait(60) == 128 + signal.SIGTERM
+    assert not psutil.wait_procs(started, timeout=10)[1]
 
 
 def test_unknown_sections_are_refused(tmp_path: Path) -> None:
